@@ -1,0 +1,91 @@
+//! Port: topics of events, read by cursor. What is published stays readable until retention removes it.
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Result, UnixMs};
+
+/// Largest payload of one event, in bytes of JSON.
+pub const EVENT_BYTES_MAX: usize = 256 << 10;
+/// Most events one read returns.
+pub const READ_MAX: usize = 1_000;
+/// The topic of the fleet's own events (a service changed state, an upstream was quarantined, a new head).
+pub const FLEET_TOPIC: &str = "fleet";
+
+/// An event as published.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Its place in its topic: 1, 2, 3, … without gaps other than those retention makes.
+    pub seq: u64,
+    /// The topic.
+    pub topic: String,
+    /// What happened, as dotted words: `service.restarted`.
+    pub kind: String,
+    /// Who published it.
+    pub source: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: UnixMs,
+    /// The trace it belongs to, 32 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trace_id: Option<String>,
+    /// Particulars.
+    pub data: Value,
+}
+
+/// An event to publish.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// The topic: 1 to 128 characters of `[A-Za-z0-9._:-]`.
+    pub topic: String,
+    /// See [`Event::kind`].
+    pub kind: String,
+    /// See [`Event::source`].
+    pub source: String,
+    /// See [`Event::trace_id`].
+    pub trace_id: Option<String>,
+    /// See [`Event::data`].
+    pub data: Value,
+}
+
+impl NewEvent {
+    /// An event of the fleet itself.
+    pub fn fleet(kind: &str, source: &str, data: Value) -> Self {
+        Self { topic: FLEET_TOPIC.into(), kind: kind.into(), source: source.into(), trace_id: None, data }
+    }
+}
+
+/// A topic and how far it reaches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// How many events can be read.
+    pub events: u64,
+    /// The oldest readable event's place.
+    pub first_seq: u64,
+    /// The newest event's place.
+    pub last_seq: u64,
+    /// When the newest was published, in milliseconds since the Unix epoch.
+    pub last_at_ms: UnixMs,
+}
+
+/// The port.
+#[async_trait]
+pub trait Bus: Send + Sync {
+    /// Publishes; durable when it returns. Returns the event's place.
+    async fn publish(&self, event: NewEvent) -> Result<u64>;
+
+    /// Events after place `after`, oldest first, at most `limit` (≤ [`READ_MAX`]).
+    async fn read(&self, topic: &str, after: u64, limit: usize) -> Result<Vec<Event>>;
+
+    /// All topics, by name.
+    async fn topics(&self) -> Result<Vec<Topic>>;
+
+    /// Removes events older than `before_ms`. Returns how many.
+    async fn forget(&self, before_ms: UnixMs) -> Result<u64>;
+
+    /// Resolves when something may have been published since the call: from this process at once, from others within a second.
+    async fn published(&self);
+}

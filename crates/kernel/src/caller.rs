@@ -1,0 +1,125 @@
+//! Who calls, and what a role may do. Deny is the default; a role never widens on the way.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Fault;
+
+/// What a tool asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Looks, changes nothing.
+    Read,
+    /// Changes the fleet's work: restarts, messages, alerts, keys and values.
+    Operate,
+    /// Moves or risks funds.
+    Trade,
+    /// Changes who may do what, or what the fleet trusts.
+    Admin,
+}
+
+/// A named set of permissions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
+#[schemars(with = "String")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Reads and operates.
+    Operator,
+    /// Reads and trades.
+    Trader,
+    /// Everything.
+    Admin,
+    /// One of the fleet's agents, by name: reads and operates; what more it may do its grants say.
+    Agent(String),
+}
+
+impl Role {
+    /// Whether this role may use what asks for `access`.
+    pub fn allows(&self, access: Access) -> bool {
+        match self {
+            Self::Viewer => access == Access::Read,
+            Self::Operator | Self::Agent(_) => matches!(access, Access::Read | Access::Operate),
+            Self::Trader => matches!(access, Access::Read | Access::Trade),
+            Self::Admin => true,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Viewer => f.write_str("viewer"),
+            Self::Operator => f.write_str("operator"),
+            Self::Trader => f.write_str("trader"),
+            Self::Admin => f.write_str("admin"),
+            Self::Agent(name) => write!(f, "agent:{name}"),
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        match text {
+            "viewer" => Ok(Self::Viewer),
+            "operator" => Ok(Self::Operator),
+            "trader" => Ok(Self::Trader),
+            "admin" => Ok(Self::Admin),
+            _ => match text.strip_prefix("agent:") {
+                Some(name) if !name.is_empty() => Ok(Self::Agent(name.to_owned())),
+                _ => Err(Fault::invalid(format!("unknown role `{text}`"))
+                    .hint("one of viewer, operator, trader, admin, agent:NAME")),
+            },
+        }
+    }
+}
+
+impl Serialize for Role {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Role {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Who made a request: the name of a key (never the key) and its role.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Caller {
+    /// The key's name, unique among keys.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+impl Caller {
+    /// Names a caller.
+    pub fn new(name: impl Into<String>, role: Role) -> Self {
+        Self { name: name.into(), role }
+    }
+
+    /// Refuses when the role does not allow `access` to `what`.
+    pub fn require(&self, access: Access, what: &str) -> Result<(), Fault> {
+        if self.role.allows(access) {
+            return Ok(());
+        }
+        let needed = match access {
+            Access::Read => "viewer",
+            Access::Operate => "operator",
+            Access::Trade => "trader",
+            Access::Admin => "admin",
+        };
+        Err(Fault::denied(format!("role {} may not use {what}", self.role))
+            .hint(format!("needs a key with role {needed}: `flotilla token create NAME --role {needed}`")))
+    }
+}

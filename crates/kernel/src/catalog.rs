@@ -1,0 +1,81 @@
+//! The fleet's fixed names and ports. Everything that names a service (ports, metrics, compose files, docs) is made from this table.
+
+use crate::fleet::Kind;
+
+/// A service's fixed facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Service {
+    /// Its name in URLs, metrics and tool names. Agents and servers are two namespaces.
+    pub name: &'static str,
+    /// Server or agent.
+    pub kind: Kind,
+    /// Its port.
+    pub port: u16,
+    /// What it is for, in a few words.
+    pub about: &'static str,
+    /// Whether this version of Flotilla has it. What is not built does not appear.
+    pub built: bool,
+}
+
+const fn server(name: &'static str, port: u16, about: &'static str, built: bool) -> Service {
+    Service { name, kind: Kind::Server, port, about, built }
+}
+
+const fn agent(name: &'static str, port: u16, about: &'static str, built: bool) -> Service {
+    Service { name, kind: Kind::Agent, port, about, built }
+}
+
+/// The coordinator's name.
+pub const COORDINATOR: &str = "master-coordinator";
+/// The dashboard's port.
+pub const DASHBOARD_PORT: u16 = 8080;
+
+/// Every service of the fleet, in port order.
+pub const SERVICES: [Service; 31] = [
+    server(COORDINATOR, 4000, "one endpoint for the whole fleet: registry, router, tool search, upstreams", true),
+    server("ai-integration", 4001, "language models: chat, code generation, review", false),
+    server(
+        "blockchain-integration",
+        4002,
+        "an EVM node: blocks, balances, calls, logs, simulation, flash-loan terms",
+        true,
+    ),
+    server("coordination", 4003, "topics, request and reply, locks, elections, barriers, shared key-values", true),
+    server("data-providers", 4004, "prices from oracles, exchanges and pools", false),
+    server("dex-services", 4005, "Uniswap and SushiSwap pools, quotes, routes, swaps", false),
+    server("execution", 4006, "simulate, sign, submit and follow transactions", false),
+    server("foundry-integration", 4007, "forge, anvil and cast", false),
+    server("market-analysis", 4008, "liquidity, spreads, arbitrage opportunities", false),
+    server("monitoring", 4009, "health probes, metrics, alert rules, objectives", true),
+    server("orchestration", 4010, "durable workflows", false),
+    server("production", 4011, "strategies, modes, profit and loss, kill switch", false),
+    server("quality", 4012, "static analysis and test runners", false),
+    server("recovery", 4013, "incidents, playbooks, snapshots, backup", false),
+    server("risk-management", 4014, "limits, exposure, pre-trade checks", false),
+    server("task-management", 4015, "durable task queue and schedules", false),
+    server("ui", 4016, "dashboard backend and interactive views", false),
+    server("utilities", 4017, "units, hashes, encodings, JSON, CSV, text", true),
+    server("legacy", 4018, "old protocol revisions, the v1 REST form, renamed tools", true),
+    server("scripts", 4019, "sandboxed automation scripts", false),
+    server("logging", 4020, "log intake, search, tail, patterns, retention", true),
+    agent(COORDINATOR, 5000, "turns goals into workflow runs, decides for the whole system", false),
+    agent("code-analysis", 5001, "static analysis and review", false),
+    agent("build", 5002, "compiles, packages, deploys", false),
+    agent("test", 5003, "runs suites, finds flaky tests", false),
+    agent("execution", 5004, "takes approved opportunities to a receipt", false),
+    agent("monitoring", 5005, "raises and resolves alerts", false),
+    agent("risk", 5006, "watches exposure, trips the kill switch", false),
+    agent("recovery", 5007, "from failure to recovery", false),
+    agent("ui", 5008, "keeps dashboards fresh, delivers notifications", false),
+    agent("discord", 5009, "the bot", false),
+];
+
+/// The built servers, in port order.
+pub fn servers() -> impl Iterator<Item = &'static Service> {
+    SERVICES.iter().filter(|service| service.built && service.kind == Kind::Server)
+}
+
+/// The built server of this name.
+pub fn server_named(name: &str) -> Option<&'static Service> {
+    servers().find(|service| service.name == name)
+}

@@ -1,0 +1,60 @@
+//! Port: the services that run, as their supervisor sees them; and the registry's words for where they are.
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::health::Status;
+use crate::{Result, UnixMs};
+
+/// What kind of service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An MCP server.
+    Server,
+    /// An agent.
+    Agent,
+}
+
+/// One running copy of a service, as the registry has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Instance {
+    /// Unique among all instances.
+    pub id: String,
+    /// Which service.
+    pub service: String,
+    /// Server or agent.
+    pub kind: Kind,
+    /// Where it answers, without a path: `http://127.0.0.1:4017`.
+    pub url: String,
+    /// The process it lives in: unique per process start.
+    pub process: String,
+    /// The binary's version.
+    pub version: String,
+    /// How it stands.
+    pub status: Status,
+    /// When it was started, in milliseconds since the Unix epoch.
+    pub started_ms: UnixMs,
+    /// How often its supervisor has restarted it.
+    pub restarts: u32,
+    /// Why it last stopped or failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_error: Option<String>,
+}
+
+/// The port: what can be done to the services of this fleet. Implemented by the supervisor.
+#[async_trait]
+pub trait Fleet: Send + Sync {
+    /// Every instance of every service, by service and id.
+    async fn instances(&self) -> Result<Vec<Instance>>;
+
+    /// Stops and starts every instance of `service` this process can reach; calls in flight are finished or get a clear error.
+    async fn restart(&self, service: &str, reason: &str) -> Result<Vec<Instance>>;
+
+    /// Runs `replicas` copies of `service`.
+    ///
+    /// # Errors
+    /// [`Code::Unsupported`](crate::Code::Unsupported) where nothing here can start copies; the hint says what can.
+    async fn scale(&self, service: &str, replicas: u32) -> Result<Vec<Instance>>;
+}

@@ -1,0 +1,36 @@
+//! Words and ports: the vocabulary every crate speaks, and the traits through which the outside is reached.
+//!
+//! Invariants:
+//! - No I/O of its own (the embedded parts that do I/O live in `backends` and `evm`), no SQL, HTTP, MCP or EVM type in a signature.
+//! - One error type, [`Fault`], with a stable [`Code`]; one clock, [`Clock`]; one owner of spawned work, [`Tasks`].
+//! - A fake lives in [`fake`], calls itself `fake`, and cannot be chosen by configuration.
+
+pub mod audit;
+pub mod backoff;
+pub mod bus;
+pub mod caller;
+pub mod catalog;
+pub mod chain;
+pub mod clock;
+pub mod fake;
+pub mod fault;
+pub mod fleet;
+pub mod health;
+pub mod ids;
+pub mod limits;
+pub mod logs;
+pub mod mask;
+pub mod metrics;
+pub mod ports;
+pub mod secret;
+pub mod store;
+pub mod tasks;
+pub mod trace;
+
+pub use caller::{Access, Caller, Role};
+pub use clock::{Clock, UnixMs};
+pub use fault::{Code, Fault, Result};
+pub use ports::Ports;
+pub use secret::Secret;
+pub use tasks::{OnEnd, Tasks};
+pub use trace::Trace;

@@ -1,0 +1,59 @@
+//! The limits every door and every loop obeys, and the bucket that meters calls.
+
+use std::time::Duration;
+
+/// Largest request body a door reads, in bytes.
+pub const BODY_BYTES_MAX: usize = 4 << 20;
+/// Deepest nesting of a JSON body.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Largest answer taken from an upstream, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// How long a tool may take unless it says otherwise.
+pub const TOOL_TIME: Duration = Duration::from_secs(60);
+/// How long a client may take to send a request's head.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long a client may take to send a request's body.
+pub const BODY_TIME: Duration = Duration::from_secs(30);
+/// Most connections a door holds open at once.
+pub const CONNECTIONS_MAX: usize = 4_096;
+
+/// A token bucket: `per_second` calls on average, `burst` at once. Time is given by the caller, so tests move it by hand.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    per_second: f64,
+    burst: f64,
+    level: f64,
+    at_ms: i64,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub fn new(per_second: f64, burst: f64, now_ms: i64) -> Self {
+        Self { per_second, burst, level: burst, at_ms: now_ms }
+    }
+
+    /// Takes one token, or says how many milliseconds until there is one.
+    pub fn take(&mut self, now_ms: i64) -> Result<(), u64> {
+        let passed_ms = (now_ms - self.at_ms).max(0) as f64;
+        self.at_ms = now_ms;
+        self.level = (self.level + passed_ms * self.per_second / 1_000.0).min(self.burst);
+        if self.level >= 1.0 {
+            self.level -= 1.0;
+            return Ok(());
+        }
+        Err(((1.0 - self.level) * 1_000.0 / self.per_second).ceil() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_refills_with_time_and_says_when() {
+        let mut bucket = Bucket::new(2.0, 2.0, 0);
+        assert_eq!((bucket.take(0), bucket.take(0), bucket.take(0)), (Ok(()), Ok(()), Err(500)));
+        assert_eq!(bucket.take(500), Ok(()));
+        assert_eq!(bucket.take(400), Err(500), "time that steps back gives nothing");
+    }
+}

@@ -1,0 +1,148 @@
+//! Port: log lines kept, searched and forgotten.
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Fault, Result, UnixMs};
+
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// For following one step.
+    Trace,
+    /// For finding a bug.
+    Debug,
+    /// Normal life.
+    Info,
+    /// Something is not right; nothing failed yet.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl Level {
+    /// In lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+
+    /// 0 for trace to 4 for error.
+    pub fn rank(self) -> i64 {
+        self as i64
+    }
+}
+
+impl std::str::FromStr for Level {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "trace" => Ok(Self::Trace),
+            "debug" => Ok(Self::Debug),
+            "info" | "information" | "notice" => Ok(Self::Info),
+            "warn" | "warning" => Ok(Self::Warn),
+            "error" | "err" | "critical" | "fatal" | "alert" | "emergency" => Ok(Self::Error),
+            _ => Err(Fault::invalid(format!("unknown level `{text}`")).hint("one of trace, debug, info, warn, error")),
+        }
+    }
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Line {
+    /// Its place in the store, for paging; 0 until stored.
+    #[serde(default)]
+    pub seq: u64,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: UnixMs,
+    /// How grave.
+    pub level: Level,
+    /// Which service said it.
+    pub service: String,
+    /// What it said.
+    pub message: String,
+    /// The trace it belongs to, 32 hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trace_id: Option<String>,
+    /// Structured fields.
+    #[serde(skip_serializing_if = "Value::is_null", default)]
+    pub fields: Value,
+}
+
+/// What to look for. Everything given must hold.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LogQuery {
+    /// Words that must all stand in the message or the fields; `"a phrase"` in double quotes; a trailing `*` matches a prefix.
+    pub text: Option<String>,
+    /// Only this service.
+    pub service: Option<String>,
+    /// This level or graver.
+    pub level: Option<Level>,
+    /// Only this trace.
+    pub trace_id: Option<String>,
+    /// At or after.
+    pub from_ms: Option<UnixMs>,
+    /// Before.
+    pub until_ms: Option<UnixMs>,
+    /// After this place, oldest first (for tailing); without it the newest come first.
+    pub after_seq: Option<u64>,
+    /// At most this many lines.
+    pub limit: usize,
+}
+
+/// How many lines of what there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Count {
+    /// Which service.
+    pub service: String,
+    /// Which level.
+    pub level: Level,
+    /// How many lines.
+    pub lines: u64,
+    /// When the newest of them was said, in milliseconds since the Unix epoch.
+    pub last_ms: UnixMs,
+}
+
+/// What the store holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogUsage {
+    /// Lines kept.
+    pub lines: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The oldest line's time, in milliseconds since the Unix epoch.
+    pub oldest_ms: Option<UnixMs>,
+    /// Days kept, oldest first, as `YYYY-MM-DD`.
+    pub days: Vec<String>,
+}
+
+/// The port.
+#[async_trait]
+pub trait Logs: Send + Sync {
+    /// Keeps `lines`.
+    async fn append(&self, lines: Vec<Line>) -> Result<()>;
+
+    /// Finds lines.
+    async fn search(&self, query: LogQuery) -> Result<Vec<Line>>;
+
+    /// Counts by service and level over a time range.
+    async fn counts(&self, from_ms: UnixMs, until_ms: UnixMs) -> Result<Vec<Count>>;
+
+    /// What is kept.
+    async fn usage(&self) -> Result<LogUsage>;
+
+    /// Removes the days that ended before `before_ms`. Returns how many days went.
+    async fn forget(&self, before_ms: UnixMs) -> Result<u64>;
+
+    /// Resolves when lines may have been appended since the call, within a second.
+    async fn appended(&self);
+}

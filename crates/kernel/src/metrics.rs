@@ -1,0 +1,182 @@
+//! The fleet's figures, under the Prometheus names that users' dashboards rely on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use std::sync::atomic::AtomicU64;
+
+/// Labels of a server's gauge.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ServerLabel {
+    /// The server.
+    pub server: String,
+}
+
+/// Labels of an agent's gauge.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AgentLabel {
+    /// The agent.
+    pub agent: String,
+}
+
+/// Labels of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CallLabels {
+    /// The server.
+    pub server: String,
+    /// The tool.
+    pub tool: String,
+    /// `ok`, or the stable error code.
+    pub outcome: String,
+}
+
+/// Labels of a call's time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TimeLabels {
+    /// The server.
+    pub server: String,
+    /// The tool.
+    pub tool: String,
+}
+
+/// Labels of log lines.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LevelLabel {
+    /// The level.
+    pub level: String,
+}
+
+/// Labels of what an RPC endpoint did.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EndpointLabels {
+    /// The endpoint's host and port, never its path or key.
+    pub endpoint: String,
+    /// `ok`, or the stable error code.
+    pub outcome: String,
+}
+
+/// Labels of a route's breaker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabel {
+    /// The server or upstream.
+    pub target: String,
+}
+
+type TimeHistogram = Family<TimeLabels, Histogram, fn() -> Histogram>;
+
+/// A gauge of a fraction.
+pub type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// All figures. Cloning shares them.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<RwLock<Registry>>,
+    /// `mcp_server_health{server}`: 1 healthy, 0.5 degraded, 0 down.
+    pub server_health: Family<ServerLabel, FloatGauge>,
+    /// `mcp_agent_health{agent}`: the same.
+    pub agent_health: Family<AgentLabel, FloatGauge>,
+    /// `mcp_commands_total{server,tool,outcome}`.
+    pub commands: Family<CallLabels, Counter>,
+    /// `mcp_response_time_seconds{server,tool}`.
+    pub response_time: TimeHistogram,
+    /// `flotilla_log_lines_total{level}`.
+    pub log_lines: Family<LevelLabel, Counter>,
+    /// `flotilla_log_lines_lost_total`: lines dropped because the store could not keep up.
+    pub log_lines_lost: Counter,
+    /// `flotilla_rpc_requests_total{endpoint,outcome}`.
+    pub rpc_requests: Family<EndpointLabels, Counter>,
+    /// `flotilla_rpc_seconds{server="<endpoint>",tool="<method>"}`.
+    pub rpc_time: TimeHistogram,
+    /// `flotilla_chain_head_block`: the newest block seen.
+    pub chain_head: Gauge,
+    /// `flotilla_chain_reorgs_total`.
+    pub chain_reorgs: Counter,
+    /// `flotilla_route_breaker{target}`: 0 closed, 0.5 half-open, 1 open.
+    pub breaker: Family<RouteLabel, FloatGauge>,
+    /// `flotilla_upstream_restarts_total{target}`.
+    pub upstream_restarts: Family<RouteLabel, Counter>,
+    /// `flotilla_connections`: open client connections.
+    pub connections: Gauge,
+}
+
+/// Bounds in seconds: 0.1 ms to 60 s.
+const SECONDS: [f64; 16] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Arc::new(RwLock::new(Registry::default())),
+            server_health: Family::default(),
+            agent_health: Family::default(),
+            commands: Family::default(),
+            response_time: Family::new_with_constructor(seconds),
+            log_lines: Family::default(),
+            log_lines_lost: Counter::default(),
+            rpc_requests: Family::default(),
+            rpc_time: Family::new_with_constructor(seconds),
+            chain_head: Gauge::default(),
+            chain_reorgs: Counter::default(),
+            breaker: Family::default(),
+            upstream_restarts: Family::default(),
+            connections: Gauge::default(),
+        };
+        metrics.register_all();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register_all(&self) {
+        let mut registry = self.registry.write();
+        let r = &mut *registry;
+        r.register("mcp_server_health", "Server health: 1 healthy, 0.5 degraded, 0 down", self.server_health.clone());
+        r.register("mcp_agent_health", "Agent health: 1 healthy, 0.5 degraded, 0 down", self.agent_health.clone());
+        r.register("mcp_commands", "Calls by server, tool and outcome", self.commands.clone());
+        r.register("mcp_response_time_seconds", "Time from request to answer", self.response_time.clone());
+        r.register("flotilla_log_lines", "Log lines by level", self.log_lines.clone());
+        r.register("flotilla_log_lines_lost", "Log lines dropped, store too slow", self.log_lines_lost.clone());
+        r.register("flotilla_rpc_requests", "Requests to EVM endpoints", self.rpc_requests.clone());
+        r.register("flotilla_rpc_seconds", "Time of requests to EVM endpoints", self.rpc_time.clone());
+        r.register("flotilla_chain_head_block", "Newest block seen", self.chain_head.clone());
+        r.register("flotilla_chain_reorgs", "Reorganisations seen", self.chain_reorgs.clone());
+        r.register("flotilla_route_breaker", "Breaker: 0 closed, 0.5 half-open, 1 open", self.breaker.clone());
+        r.register("flotilla_upstream_restarts", "Restarts of upstream servers", self.upstream_restarts.clone());
+        r.register("flotilla_connections", "Open client connections", self.connections.clone());
+    }
+
+    /// Adds figures that one crate alone knows of, under the names it gives.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry.write());
+    }
+
+    /// Counts a call that ended.
+    pub fn call_ended(&self, server: &str, tool: &str, outcome: &str, took: Duration) {
+        let labels = CallLabels { server: server.into(), tool: tool.into(), outcome: outcome.into() };
+        self.commands.get_or_create(&labels).inc();
+        let labels = TimeLabels { server: server.into(), tool: tool.into() };
+        self.response_time.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Everything in the OpenMetrics text format, which Prometheus reads.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a `String` cannot fail; an error here would be a metric that refuses to be written.
+        if let Err(error) = text::encode(&mut text, &self.registry.read()) {
+            tracing::error!(%error, "metrics cannot be written");
+        }
+        text
+    }
+}
