@@ -1,7 +1,105 @@
 //! Ports: an EVM chain, and contract encodings that need no node.
+//!
+//! Invariants: every answer of [`Chain`] comes from a node, none is made up or remembered past its truth; amounts are whole numbers of the
+//! smallest unit; a refusal by a contract is [`Code::Reverted`](crate::Code::Reverted) with a [`Revert`] as its data.
 
-/// The chain.
-pub trait Chain: Send + Sync {}
+use async_trait::async_trait;
 
-/// Encodings.
-pub trait Abi: Send + Sync {}
+use crate::Result;
+
+mod abi;
+mod facts;
+mod flash;
+mod simulation;
+mod unconfigured;
+mod words;
+
+pub use abi::{
+    Abi, AbiValue, DecodedCall, DecodedLog, EncodedLog, Param, Revert, RevertKind, Signature, SignatureKind,
+};
+pub use facts::{
+    Block, ChainStatus, Deployment, EndpointState, EndpointStatus, Head, Log, LogFilter, Receipt, Syncing, Token,
+    Transaction,
+};
+pub use flash::{FeeRule, FlashMarket, FlashSource, UnreadSource};
+pub use simulation::{
+    AccountOverride, BalanceChange, CallRequest, Frame, Simulation, SlotValue, TokenChange, Tracing, TransactionTrace,
+};
+pub use unconfigured::Unconfigured;
+pub use words::{Address, Amount, BlockId, Data, EXACT_INTEGER_MAX, Hash};
+
+/// The topic on which heads and reorganisations are published.
+pub const CHAIN_TOPIC: &str = "chain";
+/// The kind of event that a new block is: its data is a [`Head`].
+pub const HEAD_EVENT: &str = "chain.head";
+/// The kind of event that a reorganisation is: its data is a [`Reorg`].
+pub const REORG_EVENT: &str = "chain.reorg";
+/// Most logs one answer holds.
+pub const LOGS_MAX: usize = 10_000;
+/// Most frames one trace holds.
+pub const FRAMES_MAX: usize = 2_000;
+
+/// Blocks that were on the chain and no longer are.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct Reorg {
+    /// How many blocks were taken back.
+    pub depth: u64,
+    /// The newest block that stayed; absent when the change goes deeper than the blocks remembered.
+    pub ancestor: Option<u64>,
+    /// The blocks taken back, oldest first, as far as they are remembered.
+    pub removed: Vec<Hash>,
+    /// The blocks in their place, oldest first; fewer than were removed when the chain was rolled back.
+    pub added: Vec<Hash>,
+}
+
+/// The port to an EVM chain. All of it reads; sending belongs to execution.
+#[async_trait]
+pub trait Chain: Send + Sync {
+    /// What chain it is and how it stands, endpoint by endpoint.
+    async fn status(&self) -> Result<ChainStatus>;
+
+    /// The newest block that head tracking saw; no request is made.
+    fn head(&self) -> Option<Head>;
+
+    /// A block. `NotFound` when the chain has none such.
+    async fn block(&self, at: BlockId) -> Result<Block>;
+
+    /// A transaction, pending or mined. `NotFound` when the node knows none such.
+    async fn transaction(&self, hash: Hash) -> Result<Transaction>;
+
+    /// A mined transaction's receipt. `NotFound` until it is mined.
+    async fn receipt(&self, hash: Hash) -> Result<Receipt>;
+
+    /// Logs in chain order. `TooLarge` when the range or the answer is (see [`LOGS_MAX`]).
+    async fn logs(&self, filter: &LogFilter) -> Result<Vec<Log>>;
+
+    /// An account's balance of the native coin.
+    async fn balance(&self, account: Address, at: BlockId) -> Result<Amount>;
+
+    /// An account's balance of an ERC-20 token.
+    async fn token_balance(&self, token: Address, account: Address, at: BlockId) -> Result<Amount>;
+
+    /// What an ERC-20 token says of itself. `NotFound` when there is no contract, `InvalidArgument` when it is no token.
+    async fn token(&self, token: Address, at: BlockId) -> Result<Token>;
+
+    /// A contract's code; empty where there is none.
+    async fn code(&self, account: Address, at: BlockId) -> Result<Data>;
+
+    /// The content of a storage slot.
+    async fn storage(&self, account: Address, slot: Hash, at: BlockId) -> Result<Hash>;
+
+    /// Runs a call without a transaction and returns what it returns. `Reverted` when it reverts.
+    async fn call(&self, call: &CallRequest, at: BlockId) -> Result<Data>;
+
+    /// Gas that the transaction would need. `Reverted` when it would revert.
+    async fn estimate_gas(&self, call: &CallRequest, at: BlockId) -> Result<u64>;
+
+    /// Runs a transaction without sending it and tells all that it would do. A revert is an answer, not a fault.
+    async fn simulate(&self, call: &CallRequest, overrides: &[AccountOverride], at: BlockId) -> Result<Simulation>;
+
+    /// The calls a mined transaction made, in order.
+    async fn trace(&self, hash: Hash) -> Result<TransactionTrace>;
+
+    /// Who lends this asset within one transaction, now: contract, liquidity, fee.
+    async fn flash_sources(&self, asset: Address) -> Result<FlashMarket>;
+}
