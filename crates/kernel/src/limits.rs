@@ -45,6 +45,36 @@ impl Bucket {
     }
 }
 
+impl Bucket {
+    /// Whether it would be full by now, so that forgetting it changes nothing.
+    pub fn is_full(&self, now_ms: i64) -> bool {
+        let passed_ms = (now_ms - self.at_ms).max(0) as f64;
+        self.level + passed_ms * self.per_second / 1_000.0 >= self.burst
+    }
+}
+
+/// The candidate most like `word`, if one is near enough to be a slip: for "did you mean".
+pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let near = candidates.iter().map(|candidate| (distance(word, candidate), *candidate)).min()?;
+    (near.0 <= 1 + word.len() / 4).then_some(near.1)
+}
+
+/// Levenshtein's distance, over characters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let step = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = step.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

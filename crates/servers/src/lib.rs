@@ -1,1 +1,42 @@
-//! servers
+//! The MCP servers, one file (or folder) each.
+//!
+//! To add one: write `src/<name>.rs`, then add its `mod` line and its line in the table below. Configuration, start-up, documentation,
+//! metrics and the catalog's "built" mark follow from the table (a test holds the catalog to it).
+
+pub mod utilities;
+
+use std::sync::Arc;
+
+use kernel::{Fault, Ports};
+use mcp::service::{Service, Shared};
+
+/// Lists the servers once; makes `[servers]` of `flotilla.toml` and the builder from the list.
+macro_rules! servers {
+    ($($module:ident: $server:ident,)*) => {
+        /// `[servers]` in `flotilla.toml`: a table per server, by its name.
+        #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+        pub struct ServersConfig {
+            $(#[doc = concat!("`[servers.", stringify!($module), "]`, with `-` for `_`.")]
+            pub $module: <$module::$server as mcp::McpServer>::Config,)*
+        }
+
+        /// The names of the servers in this crate.
+        pub const NAMES: &[&str] = &[$(<$module::$server as mcp::McpServer>::NAME),*];
+
+        /// Builds the server of this name.
+        ///
+        /// # Errors
+        /// When there is no such server here, or its configuration is wrong.
+        pub fn build(name: &str, ports: &Ports, config: &ServersConfig, shared: Shared) -> Result<Arc<Service>, Fault> {
+            $(if name == <$module::$server as mcp::McpServer>::NAME {
+                return Service::build::<$module::$server>(ports, config.$module.clone(), shared);
+            })*
+            Err(Fault::not_found(format!("no server `{name}`")).hint(format!("one of {}", NAMES.join(", "))))
+        }
+    };
+}
+
+servers! {
+    utilities: Utilities,
+}

@@ -1,0 +1,75 @@
+//! One request in, one reply out: what stands behind every door.
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+
+use crate::ctx::Ctx;
+use crate::error::RpcError;
+use crate::reply::Reply;
+use crate::wire::{Notification, Request};
+
+/// Who answers, as `server/discover` and `initialize` tell it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identity {
+    /// The server's name.
+    pub name: String,
+    /// Its name for people.
+    pub title: String,
+    /// The binary's version.
+    pub version: String,
+    /// What it is for and how to use it, for a model.
+    pub instructions: Option<String>,
+    /// What it can do, in the current revision's words.
+    pub capabilities: Value,
+}
+
+impl Identity {
+    /// `serverInfo`.
+    pub fn server_info(&self) -> Value {
+        json!({ "name": self.name, "title": self.title, "version": self.version })
+    }
+}
+
+/// Something a client may have subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The list of tools changed.
+    Tools,
+    /// The list of prompts changed.
+    Prompts,
+    /// The list of resources changed.
+    Resources,
+    /// A resource's content changed.
+    Resource(String),
+    /// A task changed: its id, and its owner, who alone may hear of it.
+    Task {
+        /// Which task.
+        id: String,
+        /// The name of the caller it belongs to.
+        owner: String,
+        /// The body of `notifications/tasks`.
+        body: String,
+    },
+}
+
+/// How many changes may wait for a slow subscriber before it is told that it missed some.
+pub const CHANGES_MAX: usize = 256;
+
+/// What stands behind a door: one of our servers, the gateway, or an upstream.
+///
+/// Doors deal with `initialize`, `server/discover`, `ping`, sessions, subscriptions and log levels; everything else comes here.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Who answers.
+    fn identity(&self) -> Identity;
+
+    /// Works on a request.
+    async fn handle(&self, request: Request, ctx: Ctx) -> Result<Reply, RpcError>;
+
+    /// Hears a notification that is not the door's own affair.
+    async fn notified(&self, _notification: Notification, _ctx: Ctx) {}
+
+    /// Changes from now on.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+}

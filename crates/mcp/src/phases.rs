@@ -1,0 +1,242 @@
+//! The phases of every tool call: authorise, limit, run, record.
+//!
+//! Whoever runs a tool runs its phases: a service for its own tools, the gateway for those of upstreams. So each call leaves one row
+//! in the audit trail and one count in the metrics, wherever it came in.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use kernel::audit::{ARGUMENTS_BYTES_MAX, Record, hex};
+use kernel::limits::Bucket;
+use kernel::mask::masked;
+use kernel::metrics::Metrics;
+use kernel::tasks::catch_panic;
+use kernel::{Access, Clock, Code, Fault};
+use parking_lot::Mutex;
+use ring::digest::{SHA256, digest};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::ctx::Ctx;
+use crate::error::{RpcError, ToolError};
+use crate::reply::{Outcome, Reply};
+
+/// `[limits]` in `flotilla.toml`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Calls per second that one key may make of one tool, on average.
+    pub calls_per_second: f64,
+    /// Calls that one key may make of one tool at once, above the average.
+    pub burst: u32,
+    /// Calls of one key that may be under way at the same time, over all tools.
+    pub concurrent_per_key: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        // A safety net against loops gone wild, far above what agents do: one process answers about 20,000 calls a second.
+        Self { calls_per_second: 50_000.0, burst: 100_000, concurrent_per_key: 1_024 }
+    }
+}
+
+/// Where the phases write their rows.
+#[async_trait]
+pub trait Trail: Send + Sync {
+    /// Takes a row; waits while the trail cannot keep up. A row taken is never lost.
+    async fn record(&self, record: Record) -> Result<(), Fault>;
+}
+
+/// What the phases need to know of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct CallSpec<'a> {
+    /// The server.
+    pub server: &'a str,
+    /// The tool.
+    pub tool: &'a str,
+    /// What it asks of its caller.
+    pub access: Access,
+    /// How long it may take.
+    pub time: Duration,
+}
+
+/// The phases. Cloning shares them.
+#[derive(Clone)]
+pub struct Phases {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clock: Clock,
+    metrics: Metrics,
+    trail: Arc<dyn Trail>,
+    config: LimitsConfig,
+    buckets: Mutex<HashMap<(String, String, String), Bucket>>,
+    under_way: Mutex<HashMap<String, u32>>,
+}
+
+/// Buckets kept before the idle ones are dropped.
+const BUCKETS_MAX: usize = 10_000;
+
+struct UnderWay<'a> {
+    inner: &'a Inner,
+    key: String,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.inner.under_way.lock();
+        if let Some(count) = under_way.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                under_way.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl Phases {
+    /// The phases of a process.
+    pub fn new(clock: Clock, metrics: Metrics, trail: Arc<dyn Trail>, config: LimitsConfig) -> Self {
+        let inner = Inner { clock, metrics, trail, config, buckets: Mutex::default(), under_way: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Runs `work` as a call of `spec`'s tool. Refusals, time-outs and panics become results with `isError`.
+    pub async fn run<F>(
+        &self,
+        spec: &CallSpec<'_>,
+        arguments: Option<&RawValue>,
+        ctx: &Ctx,
+        work: F,
+    ) -> Result<Reply, ToolError>
+    where
+        F: Future<Output = Result<Outcome, ToolError>>,
+    {
+        let began = Instant::now();
+        let outcome = match self.admit(spec, ctx) {
+            Ok(_under_way) => run_bounded(spec, ctx, work).await,
+            Err(fault) => Err(fault.into()),
+        };
+        let outcome = match outcome {
+            Err(ToolError::Fault(fault)) => Ok(Outcome::refused(&fault)),
+            other => other,
+        };
+        let (code, body) = match &outcome {
+            Ok(outcome) => (outcome.code, outcome.body.get()),
+            Err(ToolError::Ask(_)) => ("input_required", ""),
+            Err(_) => ("protocol_error", ""),
+        };
+        self.record(spec, arguments, ctx, code, body, began.elapsed()).await;
+        outcome.map(|outcome| Reply::raw(outcome.body))
+    }
+
+    fn admit<'a>(&'a self, spec: &CallSpec<'_>, ctx: &Ctx) -> Result<UnderWay<'a>, Fault> {
+        ctx.caller.require(spec.access, &format_args!("{}.{}", spec.server, spec.tool).to_string())?;
+        let inner = &*self.inner;
+        self.meter(spec, ctx)?;
+        let mut under_way = inner.under_way.lock();
+        let count = under_way.entry(ctx.caller.name.clone()).or_insert(0);
+        if *count >= inner.config.concurrent_per_key {
+            let text = format!("{count} calls of key {} are under way", ctx.caller.name);
+            return Err(Fault::new(Code::RateLimited, text)
+                .hint("wait for some to end")
+                .data(json!({ "retry_after_ms": 100 })));
+        }
+        *count += 1;
+        Ok(UnderWay { inner, key: ctx.caller.name.clone() })
+    }
+
+    fn meter(&self, spec: &CallSpec<'_>, ctx: &Ctx) -> Result<(), Fault> {
+        let inner = &*self.inner;
+        let now_ms = inner.clock.now_ms();
+        let mut buckets = inner.buckets.lock();
+        if buckets.len() >= BUCKETS_MAX {
+            buckets.retain(|_, bucket| !bucket.is_full(now_ms));
+        }
+        let key = (ctx.caller.name.clone(), spec.server.to_owned(), spec.tool.to_owned());
+        let full = || Bucket::new(inner.config.calls_per_second, f64::from(inner.config.burst), now_ms);
+        buckets.entry(key).or_insert_with(full).take(now_ms).map_err(|retry_after_ms| {
+            Fault::new(Code::RateLimited, format!("too many calls of {}.{}", spec.server, spec.tool))
+                .hint(format!("try again in {retry_after_ms} ms"))
+                .data(json!({ "retry_after_ms": retry_after_ms }))
+        })
+    }
+
+    /// Counts and records a call that ended.
+    pub async fn record(
+        &self,
+        spec: &CallSpec<'_>,
+        arguments: Option<&RawValue>,
+        ctx: &Ctx,
+        outcome: &str,
+        body: &str,
+        took: Duration,
+    ) {
+        let inner = &*self.inner;
+        inner.metrics.call_ended(spec.server, spec.tool, outcome, took);
+        let result_sha256 =
+            if body.is_empty() { String::new() } else { hex(digest(&SHA256, body.as_bytes()).as_ref()) };
+        let record = Record {
+            at_ms: inner.clock.now_ms(),
+            caller: ctx.caller.name.clone(),
+            role: ctx.caller.role.to_string(),
+            server: spec.server.into(),
+            action: spec.tool.into(),
+            arguments: kept_arguments(arguments),
+            outcome: outcome.into(),
+            result_sha256,
+            took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            trace_id: ctx.trace.id(),
+        };
+        if let Err(fault) = inner.trail.record(record).await {
+            tracing::error!(%fault, server = spec.server, tool = spec.tool, "call not recorded in the audit trail");
+        }
+    }
+}
+
+async fn run_bounded<F>(spec: &CallSpec<'_>, ctx: &Ctx, work: F) -> Result<Outcome, ToolError>
+where
+    F: Future<Output = Result<Outcome, ToolError>>,
+{
+    let name = || format!("{}.{}", spec.server, spec.tool);
+    let guarded = catch_panic(work);
+    tokio::select! {
+        ended = guarded => ended.unwrap_or_else(|panic| {
+            tracing::error!(server = spec.server, tool = spec.tool, %panic, trace_id = %ctx.trace.id(), "tool panicked");
+            Err(Fault::internal(format!("{} failed unexpectedly", name())).hint(format!("search the logs for trace {}", ctx.trace.id())).into())
+        }),
+        () = tokio::time::sleep(spec.time) => {
+            Err(Fault::timeout(format!("{} took longer than {} s", name(), spec.time.as_secs())).into())
+        }
+        () = ctx.cancel.cancelled() => Err(Fault::cancelled(format!("{} was cancelled by its caller", name())).into()),
+    }
+}
+
+/// The arguments as the trail keeps them: masked, and cut with a mark.
+fn kept_arguments(arguments: Option<&RawValue>) -> String {
+    let Some(raw) = arguments else { return "{}".into() };
+    let Ok(value) = serde_json::from_str(raw.get()) else { return "{}".into() };
+    let mut text = masked(&value).to_string();
+    if text.len() > ARGUMENTS_BYTES_MAX {
+        let cut = (0..=ARGUMENTS_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
+}
+
+impl From<ToolError> for RpcError {
+    fn from(error: ToolError) -> Self {
+        match error {
+            ToolError::Rpc(error) => *error,
+            ToolError::Fault(fault) => (*fault).into(),
+            ToolError::Ask(_) => Self::internal("a question where none can be asked"),
+        }
+    }
+}

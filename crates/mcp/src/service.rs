@@ -1,0 +1,296 @@
+//! A server with its types erased: lists, dispatch, documentation as a resource.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kernel::health::{Report, worst};
+use kernel::{Access, Clock, Fault, Ports, UnixMs};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+
+use crate::ctx::Ctx;
+use crate::error::{RpcError, ToolError, codes};
+use crate::handler::{CHANGES_MAX, Change, Handler, Identity};
+use crate::phases::{CallSpec, Phases};
+use crate::reply::Reply;
+use crate::resource::{Contents, Resource};
+use crate::rounds;
+use crate::seal::Sealer;
+use crate::server::{Features, McpServer};
+use crate::tool::{Entry, ToolDef, ToolSet, listing_text};
+use crate::wire::{Params, Request};
+
+/// Entries of one page of a list.
+pub const PAGE: usize = 100;
+/// How long lists stay good, in milliseconds.
+pub const LIST_TTL_MS: u64 = 60_000;
+
+/// What every service of a process shares.
+#[derive(Clone)]
+pub struct Shared {
+    /// Authorise, limit, run, record.
+    pub phases: Phases,
+    /// Seals what travels through clients.
+    pub sealer: Sealer,
+    /// Time.
+    pub clock: Clock,
+    /// The binary's version.
+    pub version: &'static str,
+}
+
+/// A server, ready to answer.
+pub struct Service {
+    /// Its name in the catalog.
+    pub name: &'static str,
+    identity: Identity,
+    tools: BTreeMap<String, Entry>,
+    listings: Vec<(Access, Box<RawValue>)>,
+    features: Arc<dyn Features>,
+    shared: Shared,
+    changes: broadcast::Sender<Change>,
+    started_ms: UnixMs,
+}
+
+#[derive(Deserialize)]
+struct CompleteParams {
+    #[serde(rename = "ref")]
+    reference: Value,
+    argument: CompleteArgument,
+}
+
+#[derive(Deserialize)]
+struct CompleteArgument {
+    name: String,
+    value: String,
+}
+
+impl Service {
+    /// Builds `S` and erases its types. Does no I/O.
+    pub fn build<S: McpServer>(ports: &Ports, config: S::Config, shared: Shared) -> Result<Arc<Self>, Fault> {
+        Ok(Self::of(Arc::new(S::new(ports, config)?), shared))
+    }
+
+    /// Erases the types of a server built by hand.
+    pub fn of<S: McpServer>(server: Arc<S>, shared: Shared) -> Arc<Self> {
+        let mut set = ToolSet::new();
+        S::tools(&mut set);
+        let tools = set.finish(&server);
+        let listings = tools.values().map(|entry| (entry.def.hints.access, listing_text(&entry.def, &entry.def.name)));
+        let identity = Identity {
+            name: S::NAME.into(),
+            title: format!("Flotilla {}", S::NAME),
+            version: shared.version.into(),
+            instructions: Some(S::INSTRUCTIONS.into()),
+            capabilities: json!({
+                "tools": { "listChanged": true },
+                "resources": { "listChanged": true, "subscribe": true },
+                "prompts": { "listChanged": true },
+                "completions": {},
+                "logging": {},
+            }),
+        };
+        Arc::new(Self {
+            name: S::NAME,
+            identity,
+            listings: listings.collect(),
+            tools,
+            features: server,
+            changes: broadcast::channel(CHANGES_MAX).0,
+            started_ms: shared.clock.now_ms(),
+            shared,
+        })
+    }
+
+    /// Starts the server's standing work.
+    pub async fn start(&self, ports: Ports) -> Result<(), Fault> {
+        Arc::clone(&self.features).start(ports).await
+    }
+
+    /// The body of `/health`.
+    pub async fn health(&self) -> Report {
+        let checks = self.features.health().await;
+        Report {
+            status: worst(&checks),
+            service: self.name.into(),
+            version: self.shared.version.into(),
+            uptime_seconds: u64::try_from(self.shared.clock.now_ms() - self.started_ms).unwrap_or(0) / 1_000,
+            checks,
+        }
+    }
+
+    /// Its tools, by name.
+    pub fn tools(&self) -> impl Iterator<Item = &Arc<ToolDef>> {
+        self.tools.values().map(|entry| &entry.def)
+    }
+
+    /// One tool.
+    pub fn tool(&self, name: &str) -> Option<&Arc<ToolDef>> {
+        self.tools.get(name).map(|entry| &entry.def)
+    }
+
+    /// Tells subscribers of a change.
+    pub fn announce(&self, change: Change) {
+        // An error means that nobody listens.
+        self.changes.send(change).ok();
+    }
+
+    fn list_tools(&self, params: &Params, ctx: &Ctx) -> Result<Reply, RpcError> {
+        let visible = self.listings.iter().filter(|(access, _)| ctx.caller.role.allows(*access));
+        page("tools", visible.map(|(_, listing)| listing.as_ref()), params.cursor.as_deref())
+    }
+
+    async fn call_tool(&self, params: &Params, ctx: &Ctx) -> Result<Reply, ToolError> {
+        let name = params.name.as_deref().ok_or_else(|| RpcError::invalid_params("params.name is missing"))?;
+        let entry = self.tools.get(name).ok_or_else(|| self.unknown_tool(name))?;
+        let hints = &entry.def.hints;
+        let spec = CallSpec { server: self.name, tool: name, access: hints.access, time: hints.time };
+        let arguments = params.arguments.clone();
+        let work = (entry.run)(arguments, ctx.clone());
+        self.shared.phases.run(&spec, params.arguments.as_deref(), ctx, work).await
+    }
+
+    fn unknown_tool(&self, name: &str) -> RpcError {
+        let known: Vec<&str> = self.tools.keys().map(String::as_str).collect();
+        let hint = kernel::limits::nearest(name, &known).map(|near| format!("; did you mean `{near}`?"));
+        RpcError::invalid_params(format!("unknown tool: {name}{}", hint.unwrap_or_default()))
+    }
+
+    async fn list_resources(&self, params: &Params, ctx: &Ctx) -> Result<Reply, RpcError> {
+        let mut all = vec![self.documentation_entry()];
+        all.extend(self.features.resources(ctx).await?);
+        let all: Vec<_> = all.iter().map(crate::wire::raw).collect();
+        page("resources", all.iter().map(AsRef::as_ref), params.cursor.as_deref())
+    }
+
+    async fn read_resource(&self, params: &Params, ctx: &Ctx) -> Result<Reply, ToolError> {
+        let uri = params.uri.as_deref().ok_or_else(|| RpcError::invalid_params("params.uri is missing"))?;
+        let contents = if uri == self.documentation_entry().uri {
+            Some(vec![Contents::text(uri, "text/markdown", self.documentation())])
+        } else {
+            self.features.read_resource(uri, ctx).await?
+        };
+        match contents {
+            Some(contents) => Ok(Reply::complete(&json!({ "contents": contents })).cached(0, false)),
+            None => {
+                let code =
+                    if ctx.revision.is_modern() { codes::INVALID_PARAMS } else { codes::LEGACY_RESOURCE_NOT_FOUND };
+                Err(RpcError::new(code, "resource not found").data(json!({ "uri": uri })).into())
+            }
+        }
+    }
+
+    async fn get_prompt(&self, params: &Params, ctx: &Ctx) -> Result<Reply, ToolError> {
+        let name = params.name.as_deref().ok_or_else(|| RpcError::invalid_params("params.name is missing"))?;
+        let prompts = self.features.prompts();
+        let prompt = prompts
+            .iter()
+            .find(|prompt| prompt.name == name)
+            .ok_or_else(|| RpcError::invalid_params(format!("unknown prompt: {name}")))?;
+        let given = params.arguments.as_deref().map_or("{}", RawValue::get);
+        let arguments: crate::prompt::Arguments = serde_json::from_str(given)
+            .map_err(|_| RpcError::invalid_params("params.arguments must be an object of strings"))?;
+        let missing = prompt.arguments.iter().find(|wanted| wanted.required && !arguments.contains_key(&wanted.name));
+        if let Some(missing) = missing {
+            return Err(RpcError::invalid_params(format!("prompt {name} needs the argument `{}`", missing.name)).into());
+        }
+        let messages = self.features.prompt(name, arguments, ctx).await?;
+        Ok(Reply::complete(&json!({ "description": prompt.description, "messages": messages })))
+    }
+
+    async fn complete(&self, params: &Params) -> Result<Reply, RpcError> {
+        /// The protocol's own bound.
+        const VALUES_MAX: usize = 100;
+        let asked: CompleteParams = params.read()?;
+        let name = asked.reference.get("name").or_else(|| asked.reference.get("uri")).and_then(Value::as_str);
+        let name = name.ok_or_else(|| RpcError::invalid_params("params.ref needs a name or a uri"))?;
+        let mut values = self.features.complete(name, &asked.argument.name, &asked.argument.value).await?;
+        let total = values.len();
+        values.truncate(VALUES_MAX);
+        let completion = json!({ "values": values, "total": total, "hasMore": total > VALUES_MAX });
+        Ok(Reply::complete(&json!({ "completion": completion })))
+    }
+
+    fn documentation_entry(&self) -> Resource {
+        Resource {
+            uri: format!("docs://{}", self.name),
+            name: format!("{} documentation", self.name),
+            description: Some("what this server is for and every tool it has".into()),
+            mime_type: Some("text/markdown".into()),
+        }
+    }
+
+    /// The server's documentation, in Markdown.
+    pub fn documentation(&self) -> String {
+        let mut text = format!("# {}\n\n{}\n", self.name, self.identity.instructions.as_deref().unwrap_or_default());
+        for def in self.tools() {
+            text.push_str(&format!("\n## `{}`\n\n{}\n", def.name, def.about));
+        }
+        text
+    }
+}
+
+#[async_trait]
+impl Handler for Service {
+    fn identity(&self) -> Identity {
+        self.identity.clone()
+    }
+
+    async fn handle(&self, request: Request, ctx: Ctx) -> Result<Reply, RpcError> {
+        let Request { method, params, .. } = request;
+        match method.as_str() {
+            "tools/list" => self.list_tools(&params, &ctx),
+            "resources/list" => self.list_resources(&params, &ctx).await,
+            "resources/templates/list" => {
+                let all: Vec<_> = self.features.resource_templates().iter().map(crate::wire::raw).collect();
+                page("resourceTemplates", all.iter().map(AsRef::as_ref), params.cursor.as_deref())
+            }
+            "prompts/list" => {
+                let all: Vec<_> = self.features.prompts().iter().map(crate::wire::raw).collect();
+                page("prompts", all.iter().map(AsRef::as_ref), params.cursor.as_deref())
+            }
+            "completion/complete" => self.complete(&params).await,
+            "tools/call" | "resources/read" | "prompts/get" => {
+                let (params, ctx) = rounds::open(&self.shared.sealer, &method, params, ctx)?;
+                let outcome = match method.as_str() {
+                    "tools/call" => self.call_tool(&params, &ctx).await,
+                    "prompts/get" => self.get_prompt(&params, &ctx).await,
+                    _ => self.read_resource(&params, &ctx).await,
+                };
+                rounds::close(&self.shared.sealer, &method, &params, &ctx, outcome)
+            }
+            _ => Err(RpcError::method_not_found(&method)),
+        }
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+}
+
+/// One page of a list that is JSON already. A cursor is the place of the next entry.
+pub fn page<'a>(
+    field: &str,
+    entries: impl Iterator<Item = &'a RawValue>,
+    cursor: Option<&str>,
+) -> Result<Reply, RpcError> {
+    let from: usize = cursor.map_or(Ok(0), str::parse).map_err(|_| RpcError::invalid_params("unknown cursor"))?;
+    let mut entries = entries.skip(from).peekable();
+    let mut text = format!(r#"{{"{field}":["#);
+    for (place, entry) in entries.by_ref().take(PAGE).enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        text.push_str(entry.get());
+    }
+    text.push(']');
+    if entries.peek().is_some() {
+        text.push_str(&format!(r#","nextCursor":"{}""#, from + PAGE));
+    }
+    text.push('}');
+    let body = RawValue::from_string(text).map_err(|error| RpcError::internal(format!("list: {error}")))?;
+    // What is listed depends on the caller's role, so no cache may share it.
+    Ok(Reply::raw(body).cached(LIST_TTL_MS, false))
+}

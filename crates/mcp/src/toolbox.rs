@@ -1,0 +1,89 @@
+//! How agents, workflows and servers' duties call tools: typed, under their own caller, through the router.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kernel::{Caller, Code, Fault, Trace};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::ctx::Ctx;
+use crate::reply::Reply;
+use crate::tool::Tool;
+use crate::wire;
+
+/// Reaches any tool of the fleet. Implemented by the gateway; in tests by one [`Service`](crate::Service).
+#[async_trait]
+pub trait Router: Send + Sync {
+    /// Calls `tool` of `server`, with the permissions of `ctx`'s caller.
+    async fn call(&self, server: &str, tool: &str, arguments: Box<RawValue>, ctx: Ctx) -> Result<Reply, Fault>;
+}
+
+/// A caller's view of all tools.
+#[derive(Clone)]
+pub struct Toolbox {
+    router: Arc<dyn Router>,
+    caller: Caller,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    #[serde(default)]
+    is_error: bool,
+    #[serde(borrow, default)]
+    structured_content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(rename = "_meta", default)]
+    meta: Option<serde_json::Value>,
+}
+
+impl Toolbox {
+    /// All tools, for `caller`.
+    pub fn new(router: Arc<dyn Router>, caller: Caller) -> Self {
+        Self { router, caller }
+    }
+
+    /// Calls a tool by its typed name, in a new trace.
+    pub async fn call<I: Serialize, O: DeserializeOwned>(&self, tool: Tool<I, O>, input: &I) -> Result<O, Fault> {
+        let ctx = Ctx::internal(self.caller.clone(), Trace::root());
+        let reply = self.router.call(tool.server, tool.name, wire::raw(input), ctx).await?;
+        let structured = structured(&reply).map_err(|fault| fault.context(format!("{}.{}", tool.server, tool.name)))?;
+        serde_json::from_str(structured.get()).map_err(|error| {
+            Fault::upstream(format!("{}.{}: answer is not of its type: {error}", tool.server, tool.name))
+        })
+    }
+}
+
+/// The structured content of a tool's answer, or the fault it tells of.
+pub fn structured(reply: &Reply) -> Result<Box<RawValue>, Fault> {
+    let answer: Answer<'_> = serde_json::from_str(reply.body.get())
+        .map_err(|error| Fault::upstream(format!("not a tool result: {error}")))?;
+    if answer.is_error {
+        return Err(fault_of(&answer));
+    }
+    answer
+        .structured_content
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| Fault::upstream("the answer has no structured content"))
+}
+
+fn fault_of(answer: &Answer<'_>) -> Fault {
+    #[derive(Deserialize)]
+    struct Text {
+        #[serde(default)]
+        text: String,
+    }
+    let parts: Vec<Text> = answer.content.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    let text = parts.into_iter().map(|part| part.text).collect::<Vec<_>>().join("\n");
+    let error = answer.meta.as_ref().and_then(|meta| meta.get("flotilla/error"));
+    let code = error.and_then(|error| Code::deserialize(&error["code"]).ok()).unwrap_or(Code::Upstream);
+    let message = text.strip_prefix(&format!("{code}: ")).map(ToOwned::to_owned).unwrap_or(text);
+    let mut fault = Fault::new(code, message);
+    if let Some(data) = error.and_then(|error| error.get("data")) {
+        fault = fault.data(data.clone());
+    }
+    fault
+}
