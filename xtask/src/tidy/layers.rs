@@ -1,0 +1,127 @@
+//! Who may depend on whom, and which foreign packages only one crate may name.
+
+use super::{Breach, Tree};
+
+/// Where a crate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Depends only on lower layers.
+    Layer(u8),
+    /// Makes ports of real things: depends on layers 0 and 1 only.
+    Adapter,
+    /// The binary: sees all.
+    Root,
+    /// Depends on none of ours.
+    Chores,
+}
+
+const PLACES: [(&str, Place); 14] = [
+    ("kernel", Place::Layer(0)),
+    ("market", Place::Layer(1)),
+    ("mcp", Place::Layer(1)),
+    ("flow", Place::Layer(1)),
+    ("gateway", Place::Layer(2)),
+    ("servers", Place::Layer(2)),
+    ("agents", Place::Layer(3)),
+    ("backends", Place::Adapter),
+    ("evm", Place::Adapter),
+    ("llm", Place::Adapter),
+    ("web", Place::Adapter),
+    ("discord", Place::Adapter),
+    ("flotilla", Place::Root),
+    ("xtask", Place::Chores),
+];
+
+/// Foreign packages and the crates that may name them; a `*` at the end stands for any ending. The first that matches decides.
+const FENCES: [(&str, &[&str]); 14] = [
+    ("alloy-primitives", &["evm", "kernel", "market"]),
+    ("alloy*", &["evm"]),
+    ("revm*", &["evm"]),
+    ("sqlx*", &["backends"]),
+    ("redis", &["backends"]),
+    ("lapin", &["backends"]),
+    ("etcd-client", &["backends"]),
+    ("axum*", &["web"]),
+    ("maud", &["web"]),
+    ("twilight*", &["discord"]),
+    ("genai", &["llm"]),
+    ("clap*", &["flotilla", "xtask"]),
+    ("indicatif", &["flotilla", "xtask"]),
+    ("toml", &["flotilla"]),
+];
+
+/// Packages that nothing may bring in, with the reason.
+const BANNED: [(&str, &str); 3] = [
+    ("openssl-sys", "it needs the system's OpenSSL: choose rustls"),
+    ("native-tls", "it needs the system's TLS: choose rustls"),
+    ("serenity", "it falls back to the real service when a local one fails: use twilight"),
+];
+
+fn place(name: &str) -> Option<Place> {
+    PLACES.iter().find(|(crate_name, _)| *crate_name == name).map(|(_, place)| *place)
+}
+
+fn may_depend(from: Place, to: Place) -> bool {
+    match (from, to) {
+        (Place::Layer(from), Place::Layer(to)) => to < from,
+        (Place::Adapter, Place::Layer(to)) => to <= 1,
+        (Place::Root, Place::Chores) => false,
+        (Place::Root, _) => true,
+        _ => false,
+    }
+}
+
+/// A crate depends only on lower layers; adapters on 0 and 1; only the binary sees all.
+pub(super) fn layers(tree: &Tree) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    for package in &tree.packages {
+        let Some(from) = place(&package.name) else {
+            let what = format!("`{}` has no layer: give it one in xtask/src/tidy/layers.rs", package.name);
+            breaches.push(Breach::new(&package.manifest, 1, what));
+            continue;
+        };
+        for dependency in package.dependencies.iter().filter(|dependency| dependency.ours) {
+            let to = &dependency.name;
+            if place(to).is_some_and(|place| !may_depend(from, place)) {
+                let what = format!(
+                    "`{}` may not depend on `{to}`: move what both need to a lower layer, or put a port in kernel",
+                    package.name
+                );
+                breaches.push(Breach::new(&package.manifest, tree.line_of(&package.manifest, to), what));
+            }
+        }
+    }
+    breaches
+}
+
+/// A fenced package is named only by the crate that keeps it.
+pub(super) fn fences(tree: &Tree) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    for package in &tree.packages {
+        for dependency in package.dependencies.iter().filter(|dependency| !dependency.ours) {
+            let name = &dependency.name;
+            let fence = FENCES.iter().find(|(pattern, _)| match pattern.strip_suffix('*') {
+                Some(start) => name.starts_with(start),
+                None => name == pattern,
+            });
+            if let Some((_, crates)) = fence.filter(|(_, crates)| !crates.contains(&package.name.as_str())) {
+                let what = format!("`{name}` belongs in {} only: reach it through a port in kernel", crates.join(", "));
+                breaches.push(Breach::new(&package.manifest, tree.line_of(&package.manifest, name), what));
+            }
+        }
+    }
+    breaches
+}
+
+/// Nothing brings in a banned package.
+pub(super) fn banned(tree: &Tree) -> Vec<Breach> {
+    let lock = tree.file("Cargo.lock");
+    let lines = lock.into_iter().flat_map(|lock| lock.lines());
+    lines
+        .filter_map(|(number, line)| {
+            let name = line.strip_prefix("name = \"")?.strip_suffix('"')?;
+            let (_, reason) = BANNED.iter().find(|(banned, _)| *banned == name)?;
+            Some(Breach::new("Cargo.lock", number, format!("`{name}` is banned: {reason}")))
+        })
+        .collect()
+}
