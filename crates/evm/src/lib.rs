@@ -1,1 +1,10 @@
-//! evm
+//! The EVM adapter: contract encodings, JSON-RPC with fail-over, head and reorg tracking, simulation, and the sandbox chain.
+//!
+//! Invariants:
+//! - The only crate that names alloy (beyond its primitives) or speaks JSON-RPC to a node; the rest of the fleet sees `kernel::chain`.
+//! - Only reads are repeated on another endpoint. An endpoint's URL may hold a key: what leaves this crate names its host and port only.
+//! - Absent: keys, signing and sending. The sandbox is deployed through the development node's own unlocked accounts.
+
+pub mod abi;
+
+pub use abi::Encodings;

@@ -1,7 +1,8 @@
 //! Contract encodings: pure functions between JSON values and the ABI's bytes.
 //!
 //! JSON values: integers are JSON numbers up to 2^53 − 1 and decimal text beyond (both are read, hexadecimal text too); addresses are
-//! checksummed; bytes are hexadecimal; arrays are arrays; tuples are arrays, and are also read from objects by component name.
+//! checksummed; bytes are hexadecimal; arrays are arrays; a tuple is an object when all its components have names, otherwise an array
+//! (both are read).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
