@@ -51,7 +51,8 @@ const FENCES: [(&str, &[&str]); 14] = [
 ];
 
 /// Packages that nothing may bring in, with the reason.
-const BANNED: [(&str, &str); 3] = [
+const BANNED: [(&str, &str); 4] = [
+    ("aws-lc-sys", "its C build is slow: choose the `ring` feature of whatever brings it in"),
     ("openssl-sys", "it needs the system's OpenSSL: choose rustls"),
     ("native-tls", "it needs the system's TLS: choose rustls"),
     ("serenity", "it falls back to the real service when a local one fails: use twilight"),
