@@ -7,6 +7,7 @@ use ring::digest::{Context, SHA256};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::store::check_size;
 use crate::{Result, UnixMs};
 
 /// One call, as it ended.
@@ -34,6 +35,8 @@ pub struct Record {
     pub trace_id: String,
 }
 
+/// Most rows one list answer has.
+pub const LIST_MAX: usize = 1_000;
 /// Longest kept form of a call's arguments, in bytes.
 pub const ARGUMENTS_BYTES_MAX: usize = 4 << 10;
 
@@ -100,8 +103,25 @@ pub struct AuditQuery {
     pub trace_id: Option<String>,
     /// Rows before this place, newest first.
     pub before_seq: Option<u64>,
-    /// At most this many.
+    /// At most this many (≤ [`LIST_MAX`]).
     pub limit: usize,
+}
+
+impl AuditQuery {
+    /// Refuses a page larger than [`LIST_MAX`].
+    pub fn check(&self) -> Result<()> {
+        check_size("a page's limit", self.limit, LIST_MAX)
+    }
+
+    /// Whether `row` is asked for.
+    pub fn matches(&self, row: &Row) -> bool {
+        let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
+        is(&self.caller, &row.record.caller)
+            && is(&self.server, &row.record.server)
+            && is(&self.outcome, &row.record.outcome)
+            && is(&self.trace_id, &row.record.trace_id)
+            && self.before_seq.is_none_or(|before| row.seq < before)
+    }
 }
 
 /// What a verification found.
@@ -115,6 +135,62 @@ pub struct Verdict {
     pub reason: Option<String>,
     /// The last good row's hash: note it elsewhere to detect a cut tail.
     pub head: String,
+}
+
+/// Recomputes a chain row by row.
+#[derive(Debug)]
+pub struct Verifier {
+    verdict: Verdict,
+}
+
+impl Default for Verifier {
+    fn default() -> Self {
+        Self { verdict: Verdict { rows: 0, broken_at: None, reason: None, head: GENESIS.into() } }
+    }
+}
+
+impl Verifier {
+    /// Looks at the next row in order. False once the chain is broken: further rows say nothing.
+    pub fn row(&mut self, row: &Row) -> bool {
+        if self.verdict.broken_at.is_some() {
+            return false;
+        }
+        let seq = self.verdict.rows + 1;
+        if row.seq != seq {
+            return self.broken(seq, format!("row {seq} is missing: row {} follows", row.seq));
+        }
+        if row.hash != chain_hash(&self.verdict.head, seq, &row.record) {
+            return self.broken(seq, format!("row {seq} was changed, or stands in another's place"));
+        }
+        self.verdict.rows = seq;
+        self.verdict.head.clone_from(&row.hash);
+        true
+    }
+
+    /// Says that the next row is there, but is not a row.
+    pub fn unreadable(&mut self) {
+        let seq = self.verdict.rows + 1;
+        self.broken(seq, format!("row {seq} cannot be read"));
+    }
+
+    /// The verdict on a trail whose head, kept apart from its rows, is row `seq` with `hash`: a cut tail does not reach it.
+    pub fn finish(mut self, seq: u64, hash: &str) -> Verdict {
+        let Verdict { rows, broken_at, head, .. } = &self.verdict;
+        let next = rows + 1;
+        if broken_at.is_none() && *rows < seq {
+            self.broken(next, format!("row {next} is missing: the trail was cut, it had {seq} rows"));
+        } else if broken_at.is_none() && head != hash {
+            let reason = format!("row {rows} is not the head that was noted");
+            self.broken(*rows, reason);
+        }
+        self.verdict
+    }
+
+    fn broken(&mut self, seq: u64, reason: String) -> bool {
+        self.verdict.broken_at = Some(seq);
+        self.verdict.reason = Some(reason);
+        false
+    }
 }
 
 /// The port. Several processes may append to one trail.

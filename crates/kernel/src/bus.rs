@@ -5,12 +5,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Result, UnixMs};
+use crate::store::check_size;
+use crate::{Fault, Result, UnixMs};
 
 /// Largest payload of one event, in bytes of JSON.
 pub const EVENT_BYTES_MAX: usize = 256 << 10;
 /// Most events one read returns.
 pub const READ_MAX: usize = 1_000;
+/// Longest topic, kind and source, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
 /// The topic of the fleet's own events (a service changed state, an upstream was quarantined, a new head).
 pub const FLEET_TOPIC: &str = "fleet";
 
@@ -80,12 +83,33 @@ pub trait Bus: Send + Sync {
     /// Events after place `after`, oldest first, at most `limit` (≤ [`READ_MAX`]).
     async fn read(&self, topic: &str, after: u64, limit: usize) -> Result<Vec<Event>>;
 
-    /// All topics, by name.
+    /// All topics ever published to, by name; one whose events are all forgotten keeps its place.
     async fn topics(&self) -> Result<Vec<Topic>>;
 
     /// Removes events older than `before_ms`. Returns how many.
     async fn forget(&self, before_ms: UnixMs) -> Result<u64>;
 
-    /// Resolves when something may have been published since the call: from this process at once, from others within a second.
+    /// Resolves when something may have been published since the call (not since the first poll): from this process at once, from
+    /// others within a second. May resolve early.
     async fn published(&self);
+}
+
+/// Refuses an event that breaks the rules of [`NewEvent`]; otherwise gives its data as JSON text.
+pub fn check_event(event: &NewEvent) -> Result<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    if event.topic.is_empty() || !event.topic.bytes().all(fits) {
+        return Err(Fault::invalid(format!("malformed topic `{}`", event.topic))
+            .hint(format!("1 to {NAME_BYTES_MAX} characters of A-Z a-z 0-9 . _ : -")));
+    }
+    for (what, text) in [("topic", &event.topic), ("kind", &event.kind), ("source", &event.source)] {
+        check_size(&format!("the length of an event's {what}"), text.len(), NAME_BYTES_MAX)?;
+    }
+    let data = event.data.to_string();
+    check_size("the size of an event's data in bytes", data.len(), EVENT_BYTES_MAX)?;
+    Ok(data)
+}
+
+/// Refuses a page larger than [`READ_MAX`].
+pub fn check_limit(limit: usize) -> Result<()> {
+    check_size("a page's limit", limit, READ_MAX)
 }

@@ -43,3 +43,48 @@ fn system_now_ms() -> UnixMs {
     // A machine set before 1970 reads as the epoch rather than panicking.
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
+
+/// The date of a day counted from the Unix epoch, as `YYYY-MM-DD` (proleptic Gregorian, UTC).
+pub fn date(day: i64) -> String {
+    // Howard Hinnant's days-to-civil arithmetic: years begin in March, so that the leap day is a year's last.
+    let shifted = day + 719_468;
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// The day since the Unix epoch of a date as [`date`] writes it; `None` for anything else.
+pub fn day_of_date(text: &str) -> Option<i64> {
+    let mut parts = text.splitn(3, '-').map(|part| part.parse::<i64>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    if !(0..=9_999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let year = year - i64::from(month <= 2);
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    // What is not a date (the 31st of April) or is written otherwise does not come back as it was.
+    (date(days) == text).then_some(days)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_go_there_and_back() {
+        for (day, text) in [(0, "1970-01-01"), (-1, "1969-12-31"), (11_016, "2000-02-29"), (20_772, "2026-11-15")] {
+            assert_eq!((date(day).as_str(), day_of_date(text)), (text, Some(day)));
+        }
+        assert!((-200_000..200_000).all(|day| day_of_date(&date(day)) == Some(day)));
+        for bad in ["", "2026-11", "2026-04-31", "2026-1-1", "2026-11-15x", "+026-11-15", "99999-01-01"] {
+            assert_eq!(day_of_date(bad), None, "{bad}");
+        }
+    }
+}

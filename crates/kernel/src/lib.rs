@@ -23,6 +23,7 @@ pub mod mask;
 pub mod metrics;
 pub mod ports;
 pub mod secret;
+pub mod signal;
 pub mod store;
 pub mod tasks;
 pub mod trace;

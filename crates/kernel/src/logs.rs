@@ -1,11 +1,28 @@
 //! Port: log lines kept, searched and forgotten.
 
+mod text;
+
+pub use text::{Term, terms, words};
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::store::check_size;
 use crate::{Fault, Result, UnixMs};
+
+/// Most lines one search returns.
+pub const SEARCH_MAX: usize = 10_000;
+/// Longest kept message and longest kept fields (as JSON), in bytes each.
+pub const TEXT_BYTES_MAX: usize = 32 << 10;
+/// Longest kept name of a service and longest trace id, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// One day, in milliseconds.
+pub const DAY_MS: i64 = 86_400_000;
+/// How many low bits of a line's place count lines within a day; the day since the epoch is above. Places stay below 2⁵³, which
+/// JavaScript can count to, until the year 2059.
+pub const SEQ_DAY_BITS: u32 = 38;
 
 /// How grave a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -78,6 +95,33 @@ pub struct Line {
     pub fields: Value,
 }
 
+impl Line {
+    /// The line within the limits: what is too long is cut, and the cut is said.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        cut(&mut self.message, TEXT_BYTES_MAX);
+        cut(&mut self.service, NAME_BYTES_MAX);
+        if let Some(trace_id) = &mut self.trace_id {
+            cut(trace_id, NAME_BYTES_MAX);
+        }
+        // Most lines have few fields: counting their text is cheaper than it looks, and exact.
+        if !self.fields.is_null() {
+            let bytes = self.fields.to_string().len();
+            if bytes > TEXT_BYTES_MAX {
+                self.fields = serde_json::json!({ "cut": format!("{bytes} bytes of fields") });
+            }
+        }
+        self
+    }
+}
+
+fn cut(text: &mut String, max: usize) {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max - '…'.len_utf8()));
+        text.push('…');
+    }
+}
+
 /// What to look for. Everything given must hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LogQuery {
@@ -95,8 +139,16 @@ pub struct LogQuery {
     pub until_ms: Option<UnixMs>,
     /// After this place, oldest first (for tailing); without it the newest come first.
     pub after_seq: Option<u64>,
-    /// At most this many lines.
+    /// At most this many lines (≤ [`SEARCH_MAX`]).
     pub limit: usize,
+}
+
+impl LogQuery {
+    /// Refuses a page larger than [`SEARCH_MAX`]; otherwise gives the text's terms.
+    pub fn check(&self) -> Result<Vec<Term>> {
+        check_size("a search's limit", self.limit, SEARCH_MAX)?;
+        self.text.as_deref().map_or(Ok(Vec::new()), terms)
+    }
 }
 
 /// How many lines of what there are.
@@ -128,7 +180,7 @@ pub struct LogUsage {
 /// The port.
 #[async_trait]
 pub trait Logs: Send + Sync {
-    /// Keeps `lines`.
+    /// Keeps `lines`, in order, each cut to the limits ([`Line::bounded`]); gives them their places.
     async fn append(&self, lines: Vec<Line>) -> Result<()>;
 
     /// Finds lines.
@@ -140,9 +192,10 @@ pub trait Logs: Send + Sync {
     /// What is kept.
     async fn usage(&self) -> Result<LogUsage>;
 
-    /// Removes the days that ended before `before_ms`. Returns how many days went.
+    /// Removes the days that ended at or before `before_ms`, never the current one. A line belongs to the day it arrived. Returns how
+    /// many days went.
     async fn forget(&self, before_ms: UnixMs) -> Result<u64>;
 
-    /// Resolves when lines may have been appended since the call, within a second.
+    /// Resolves when lines may have been appended since the call (not since the first poll), within a second. May resolve early.
     async fn appended(&self);
 }

@@ -1,1 +1,19 @@
 //! Every port made of memory, for tests. Nothing here can be chosen by configuration, and each part calls itself `fake`.
+//!
+//! [`World`] holds one of each and hands them out as [`Ports`](crate::Ports).
+
+mod audit;
+mod bus;
+mod chain;
+mod fleet;
+mod logs;
+mod store;
+mod world;
+
+pub use audit::MemoryAudit;
+pub use bus::MemoryBus;
+pub use chain::Unconfigured;
+pub use fleet::FakeFleet;
+pub use logs::MemoryLogs;
+pub use store::MemoryStore;
+pub use world::World;

@@ -1,0 +1,252 @@
+//! The store in SQLite.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use async_trait::async_trait;
+use kernel::signal::Signal;
+use kernel::store::{self, COMMIT_MAX, Change, DELETION_KEPT_MS, Entry, Expect, Store, Write};
+use kernel::{Clock, Result, UnixMs};
+use sqlx::SqliteTransaction;
+
+use super::counter;
+use crate::db::{Db, fault, limit as bound_limit, signed, unsigned};
+
+/// How often a committing process also removes what has expired and what was deleted long ago, in milliseconds.
+const TIDY_EVERY_MS: i64 = 10_000;
+
+/// See the module.
+pub(super) struct SqliteStore {
+    db: Db,
+    clock: Clock,
+    changed: Signal,
+    tidied_ms: AtomicI64,
+}
+
+type EntryRow = (String, String, i64, UnixMs, Option<UnixMs>);
+
+fn entry((key, value, revision, updated_ms, expires_ms): EntryRow) -> Entry {
+    Entry { key, value, revision: unsigned(revision), updated_ms, expires_ms }
+}
+
+impl SqliteStore {
+    pub(super) fn new(db: Db, clock: Clock) -> Self {
+        Self { db, clock, changed: Signal::default(), tidied_ms: AtomicI64::new(UnixMs::MIN) }
+    }
+
+    async fn commit_once(&self, writes: &[Write], now_ms: UnixMs) -> Result<u64> {
+        let mut tx = self.db.begin().await?;
+        for write in writes.iter().filter(|write| write.expect != Expect::Any) {
+            check(&mut tx, write, now_ms).await?;
+        }
+        let revision = next_revision(&mut tx).await?;
+        for write in writes {
+            apply(&mut tx, write, revision, now_ms).await?;
+        }
+        tx.commit().await.map_err(fault)?;
+        Ok(unsigned(revision))
+    }
+
+    /// Turns what has expired into deletions, each batch at its own revision, so that whoever follows the changes learns of it.
+    async fn sweep(&self) -> Result<()> {
+        let now_ms = self.clock.now_ms();
+        while self.any_expired(now_ms).await? {
+            let mut tx = self.db.begin().await?;
+            let revision = next_revision(&mut tx).await?;
+            sqlx::query(
+                "UPDATE entries SET value = NULL, expires_ms = NULL, revision = $1, updated_ms = $2 WHERE (space, key) IN
+                 (SELECT space, key FROM entries WHERE expires_ms <= $2 ORDER BY expires_ms LIMIT $3)",
+            )
+            .bind(revision)
+            .bind(now_ms)
+            .bind(bound_limit(COMMIT_MAX))
+            .execute(&mut *tx)
+            .await
+            .map_err(fault)?;
+            tx.commit().await.map_err(fault)?;
+            self.changed.raise(unsigned(revision));
+        }
+        Ok(())
+    }
+
+    async fn any_expired(&self, now_ms: UnixMs) -> Result<bool> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM entries WHERE expires_ms <= $1 LIMIT 1")
+            .bind(now_ms)
+            .fetch_optional(&self.db.readers)
+            .await
+            .map_err(fault)?;
+        Ok(found.is_some())
+    }
+
+    async fn forget_deletions(&self, now_ms: UnixMs) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        sqlx::query("DELETE FROM entries WHERE value IS NULL AND updated_ms < $1")
+            .bind(now_ms - DELETION_KEPT_MS)
+            .execute(&mut *tx)
+            .await
+            .map_err(fault)?;
+        tx.commit().await.map_err(fault)
+    }
+
+    /// Keeps the file from growing with what nobody can read. Not the caller's business: a failure is logged, and tried again later.
+    async fn tidy(&self, now_ms: UnixMs) {
+        let last = self.tidied_ms.load(Ordering::Acquire);
+        let due = now_ms.checked_sub(last).is_none_or(|passed| !(0..TIDY_EVERY_MS).contains(&passed));
+        let mine = due && self.tidied_ms.compare_exchange(last, now_ms, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if !mine {
+            return;
+        }
+        let tidied = match self.sweep().await {
+            Ok(()) => self.forget_deletions(now_ms).await,
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = tidied {
+            tracing::warn!(%fault, "the store could not be tidied");
+        }
+    }
+
+    async fn look(&self) -> Result<u64> {
+        self.sweep().await?;
+        counter(&self.db, "revision").await
+    }
+}
+
+async fn next_revision(tx: &mut SqliteTransaction<'_>) -> Result<i64> {
+    sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'revision' RETURNING value")
+        .fetch_one(&mut **tx)
+        .await
+        .map_err(fault)
+}
+
+async fn check(tx: &mut SqliteTransaction<'_>, write: &Write, now_ms: UnixMs) -> Result<()> {
+    let revision: Option<i64> = sqlx::query_scalar(
+        "SELECT revision FROM entries
+         WHERE space = $1 AND key = $2 AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $3)",
+    )
+    .bind(&write.space)
+    .bind(&write.key)
+    .bind(now_ms)
+    .fetch_optional(&mut **tx)
+    .await
+    .map_err(fault)?;
+    let revision = revision.map(unsigned);
+    let holds = match write.expect {
+        Expect::Any => true,
+        Expect::Absent => revision.is_none(),
+        Expect::Revision(wanted) => revision == Some(wanted),
+    };
+    if holds { Ok(()) } else { Err(store::conflict(write, revision)) }
+}
+
+async fn apply(tx: &mut SqliteTransaction<'_>, write: &Write, revision: i64, now_ms: UnixMs) -> Result<()> {
+    let Some(value) = &write.value else {
+        sqlx::query(
+            "UPDATE entries SET value = NULL, expires_ms = NULL, revision = $3, updated_ms = $4
+             WHERE space = $1 AND key = $2 AND value IS NOT NULL",
+        )
+        .bind(&write.space)
+        .bind(&write.key)
+        .bind(revision)
+        .bind(now_ms)
+        .execute(&mut **tx)
+        .await
+        .map_err(fault)?;
+        return Ok(());
+    };
+    sqlx::query(
+        "INSERT INTO entries (space, key, value, revision, updated_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (space, key) DO UPDATE SET value = excluded.value, revision = excluded.revision,
+         updated_ms = excluded.updated_ms, expires_ms = excluded.expires_ms",
+    )
+    .bind(&write.space)
+    .bind(&write.key)
+    .bind(value)
+    .bind(revision)
+    .bind(now_ms)
+    .bind(write.expires_ms)
+    .execute(&mut **tx)
+    .await
+    .map_err(fault)?;
+    Ok(())
+}
+
+fn change((key, value, revision): (String, Option<String>, i64)) -> Change {
+    Change { key, value, revision: unsigned(revision) }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn get(&self, space: &str, key: &str) -> Result<Option<Entry>> {
+        let row: Option<EntryRow> = sqlx::query_as(
+            "SELECT key, value, revision, updated_ms, expires_ms FROM entries
+             WHERE space = $1 AND key = $2 AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $3)",
+        )
+        .bind(space)
+        .bind(key)
+        .bind(self.clock.now_ms())
+        .fetch_optional(&self.db.readers)
+        .await
+        .map_err(fault)?;
+        Ok(row.map(entry))
+    }
+
+    async fn list(&self, space: &str, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
+        store::check_limit(limit)?;
+        let rows: Vec<EntryRow> = sqlx::query_as(
+            "SELECT key, value, revision, updated_ms, expires_ms FROM entries
+             WHERE space = $1 AND key >= $2 AND ($3 IS NULL OR key < $3) AND ($4 IS NULL OR key > $4)
+             AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $5) ORDER BY key LIMIT $6",
+        )
+        .bind(space)
+        // The later of the two bounds does the seeking; a page far into a long list must not walk the pages before it.
+        .bind(after.filter(|after| *after > prefix).unwrap_or(prefix))
+        .bind(store::prefix_end(prefix))
+        .bind(after)
+        .bind(self.clock.now_ms())
+        .bind(bound_limit(limit))
+        .fetch_all(&self.db.readers)
+        .await
+        .map_err(fault)?;
+        Ok(rows.into_iter().map(entry).collect())
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<u64> {
+        store::check_writes(&writes)?;
+        let now_ms = self.clock.now_ms();
+        let revision = self.commit_once(&writes, now_ms).await?;
+        self.changed.raise(revision);
+        self.tidy(now_ms).await;
+        Ok(revision)
+    }
+
+    async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
+        store::check_limit(limit)?;
+        self.sweep().await?;
+        let rows: Vec<(String, Option<String>, i64)> = sqlx::query_as(
+            "SELECT key, value, revision FROM entries WHERE space = $1 AND revision > $2 AND revision <= COALESCE(
+                 (SELECT revision FROM entries WHERE space = $1 AND revision > $2 AND key >= $3 AND ($4 IS NULL OR key < $4)
+                  ORDER BY revision LIMIT 1 OFFSET $5), $6)
+             AND key >= $3 AND ($4 IS NULL OR key < $4) ORDER BY revision, key",
+        )
+        .bind(space)
+        .bind(signed(revision))
+        .bind(prefix)
+        .bind(store::prefix_end(prefix))
+        // The page ends with the commit its last entry belongs to.
+        .bind(bound_limit(limit.saturating_sub(1)))
+        .bind(if limit == 0 { 0 } else { i64::MAX })
+        .fetch_all(&self.db.readers)
+        .await
+        .map_err(fault)?;
+        Ok(if limit == 0 { Vec::new() } else { rows.into_iter().map(change).collect() })
+    }
+
+    fn changed<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        self.changed.wait(|| self.look())
+    }
+}

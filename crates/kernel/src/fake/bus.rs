@@ -1,0 +1,95 @@
+//! The bus made of memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use crate::bus::{self, Bus, Event, NewEvent, Topic};
+use crate::signal::Signal;
+use crate::{Clock, Result, UnixMs};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct MemoryBus {
+    clock: Clock,
+    topics: Mutex<BTreeMap<String, Held>>,
+    published: Signal,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    last_seq: u64,
+    last_at_ms: UnixMs,
+    events: VecDeque<Event>,
+}
+
+impl MemoryBus {
+    /// An empty bus.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+}
+
+#[async_trait]
+impl Bus for MemoryBus {
+    async fn publish(&self, event: NewEvent) -> Result<u64> {
+        bus::check_event(&event)?;
+        let at_ms = self.clock.now_ms();
+        let NewEvent { topic, kind, source, trace_id, data } = event;
+        let (seq, total) = {
+            let mut topics = self.topics.lock();
+            let held = topics.entry(topic.clone()).or_default();
+            held.last_seq += 1;
+            held.last_at_ms = at_ms;
+            let seq = held.last_seq;
+            held.events.push_back(Event { seq, topic, kind, source, at_ms, trace_id, data });
+            (seq, topics.values().map(|held| held.last_seq).sum())
+        };
+        self.published.raise(total);
+        Ok(seq)
+    }
+
+    async fn read(&self, topic: &str, after: u64, limit: usize) -> Result<Vec<Event>> {
+        bus::check_limit(limit)?;
+        let topics = self.topics.lock();
+        let Some(held) = topics.get(topic) else { return Ok(Vec::new()) };
+        Ok(held.events.iter().filter(|event| event.seq > after).take(limit).cloned().collect())
+    }
+
+    async fn topics(&self) -> Result<Vec<Topic>> {
+        let topics = self.topics.lock();
+        Ok(topics
+            .iter()
+            .map(|(name, held)| Topic {
+                name: name.clone(),
+                events: held.events.len() as u64,
+                first_seq: held.events.front().map_or(held.last_seq + 1, |event| event.seq),
+                last_seq: held.last_seq,
+                last_at_ms: held.last_at_ms,
+            })
+            .collect())
+    }
+
+    async fn forget(&self, before_ms: UnixMs) -> Result<u64> {
+        let mut topics = self.topics.lock();
+        let mut gone = 0;
+        for held in topics.values_mut() {
+            let had = held.events.len();
+            held.events.retain(|event| event.at_ms >= before_ms);
+            gone += (had - held.events.len()) as u64;
+        }
+        Ok(gone)
+    }
+
+    fn published<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        // Nobody else can publish here, so there is nothing to look for.
+        self.published.wait(std::future::pending)
+    }
+}
