@@ -79,7 +79,8 @@ impl Db {
 
     async fn migrate(&self, schema: &[&'static str], clock: &Clock) -> Result<()> {
         let mut tx = self.begin().await?;
-        let table = "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY, applied_ms BIGINT NOT NULL)";
+        let table =
+            "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY, applied_ms BIGINT NOT NULL)";
         sqlx::query(table).execute(&mut *tx).await.map_err(fault)?;
         let had: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM schema_versions")
             .fetch_one(&mut *tx)
@@ -87,8 +88,11 @@ impl Db {
             .map_err(fault)?;
         let had = usize::try_from(had).unwrap_or(usize::MAX);
         if had > schema.len() {
-            return Err(Fault::unsupported(format!("its schema is version {had}, this program knows {}", schema.len()))
-                .hint("use the newer flotilla that wrote it, or another data folder"));
+            return Err(Fault::unsupported(format!(
+                "its schema is version {had}, this program knows {}",
+                schema.len()
+            ))
+            .hint("use the newer flotilla that wrote it, or another data folder"));
         }
         for (version, statements) in (1i64..).zip(schema).skip(had) {
             sqlx::raw_sql(*statements).execute(&mut *tx).await.map_err(fault)?;

@@ -1,8 +1,8 @@
 //! The audit trail in SQLite.
 
 use async_trait::async_trait;
-use kernel::audit::{Audit, AuditQuery, Record, Row, Verdict, Verifier, chain_hash};
 use kernel::Result;
+use kernel::audit::{Audit, AuditQuery, Record, Row, Verdict, Verifier, chain_hash};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 

@@ -65,7 +65,9 @@ impl State {
     fn of(&self, service: &str) -> Result<Vec<Instance>> {
         let found: Vec<Instance> = self.instances.iter().filter(|held| held.service == service).cloned().collect();
         if found.is_empty() {
-            return Err(Fault::not_found(format!("no instance of service `{service}`")).hint("`list_services` names them"));
+            return Err(
+                Fault::not_found(format!("no instance of service `{service}`")).hint("`list_services` names them")
+            );
         }
         Ok(found)
     }

@@ -4,7 +4,6 @@
 
 mod audit;
 mod bus;
-mod chain;
 mod fleet;
 mod logs;
 mod store;
@@ -12,7 +11,6 @@ mod world;
 
 pub use audit::MemoryAudit;
 pub use bus::MemoryBus;
-pub use chain::Unconfigured;
 pub use fleet::FakeFleet;
 pub use logs::MemoryLogs;
 pub use store::MemoryStore;

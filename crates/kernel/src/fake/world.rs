@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{FakeFleet, MemoryAudit, MemoryBus, MemoryLogs, MemoryStore, Unconfigured};
-use crate::chain::{Abi, Chain};
+use super::{FakeFleet, MemoryAudit, MemoryBus, MemoryLogs, MemoryStore};
+use crate::chain::{Abi, Chain, Unconfigured};
 use crate::metrics::Metrics;
 use crate::{Clock, Ports, Tasks, UnixMs};
 
@@ -45,8 +45,8 @@ impl Default for World {
             logs: Arc::new(MemoryLogs::new(clock.clone())),
             audit: Arc::default(),
             fleet: Arc::default(),
-            chain: Arc::new(Unconfigured),
-            abi: Arc::new(Unconfigured),
+            chain: Arc::new(Unconfigured::default()),
+            abi: Arc::new(Unconfigured::default()),
             clock,
         }
     }

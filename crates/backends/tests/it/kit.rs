@@ -1,0 +1,85 @@
+//! What a suite is given: the ports of one backend around a clock moved by hand.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backends::sqlite::{self, Sqlite};
+use kernel::audit::Audit;
+use kernel::bus::Bus;
+use kernel::fake::World;
+use kernel::store::Store;
+use kernel::{Clock, Tasks};
+use tempfile::TempDir;
+
+/// When the tests' clocks start.
+pub const START_MS: i64 = 1_794_729_600_000;
+
+/// One backend.
+pub struct Kit {
+    pub clock: Clock,
+    pub tasks: Tasks,
+    pub store: Arc<dyn Store>,
+    pub bus: Arc<dyn Bus>,
+    pub audit: Arc<dyn Audit>,
+    /// The same backend as another process would see it; memory has no other process, so it is the same again.
+    pub other: Other,
+    _folder: Option<TempDir>,
+}
+
+pub struct Other {
+    pub store: Arc<dyn Store>,
+    pub bus: Arc<dyn Bus>,
+    pub audit: Arc<dyn Audit>,
+}
+
+pub async fn memory() -> Kit {
+    let world = World::default();
+    let ports = world.ports();
+    Kit {
+        clock: world.clock.clone(),
+        tasks: Tasks::new(),
+        store: ports.store.clone(),
+        bus: ports.bus.clone(),
+        audit: ports.audit.clone(),
+        other: Other { store: ports.store, bus: ports.bus, audit: ports.audit },
+        _folder: None,
+    }
+}
+
+pub async fn sqlite() -> Kit {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(START_MS);
+    let one = open(folder.path(), clock.clone()).await;
+    let two = open(folder.path(), clock.clone()).await;
+    Kit {
+        clock,
+        tasks: Tasks::new(),
+        store: one.store,
+        bus: one.bus,
+        audit: one.audit,
+        other: Other { store: two.store, bus: two.bus, audit: two.audit },
+        _folder: Some(folder),
+    }
+}
+
+pub async fn open(folder: &std::path::Path, clock: Clock) -> Sqlite {
+    sqlite::open(&sqlite::Config::default(), folder, clock).await.unwrap()
+}
+
+/// Fails a test that would otherwise hang.
+pub async fn soon<F: Future>(what: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), what).await.expect("it should have happened by now")
+}
+
+/// Runs each named suite function on every backend.
+macro_rules! on_every_backend {
+    ($($name:ident),* $(,)?) => {
+        mod on_memory { $(#[tokio::test] async fn $name() { super::$name(crate::kit::memory().await).await; })* }
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(crate::kit::sqlite().await).await; })*
+        }
+    };
+}
+pub(crate) use on_every_backend;
