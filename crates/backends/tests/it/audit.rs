@@ -12,7 +12,7 @@ on_every_backend!(
     oversized_pages_are_refused,
 );
 
-pub fn record(n: u64) -> Record {
+pub(crate) fn record(n: u64) -> Record {
     Record {
         at_ms: START_MS + n as i64,
         caller: format!("caller-{}", n % 3),

@@ -13,27 +13,27 @@ use kernel::{Clock, Tasks};
 use tempfile::TempDir;
 
 /// When the tests' clocks start.
-pub const START_MS: i64 = 1_794_729_600_000;
+pub(crate) const START_MS: i64 = 1_794_729_600_000;
 
 /// One backend.
-pub struct Kit {
-    pub clock: Clock,
-    pub tasks: Tasks,
-    pub store: Arc<dyn Store>,
-    pub bus: Arc<dyn Bus>,
-    pub audit: Arc<dyn Audit>,
+pub(crate) struct Kit {
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) audit: Arc<dyn Audit>,
     /// The same backend as another process would see it; memory has no other process, so it is the same again.
-    pub other: Other,
+    pub(crate) other: Other,
     _folder: Option<TempDir>,
 }
 
-pub struct Other {
-    pub store: Arc<dyn Store>,
-    pub bus: Arc<dyn Bus>,
-    pub audit: Arc<dyn Audit>,
+pub(crate) struct Other {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) audit: Arc<dyn Audit>,
 }
 
-pub async fn memory() -> Kit {
+pub(crate) async fn memory() -> Kit {
     let world = World::default();
     let ports = world.ports();
     Kit {
@@ -47,7 +47,7 @@ pub async fn memory() -> Kit {
     }
 }
 
-pub async fn sqlite() -> Kit {
+pub(crate) async fn sqlite() -> Kit {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::manual(START_MS);
     let one = open(folder.path(), clock.clone()).await;
@@ -63,12 +63,12 @@ pub async fn sqlite() -> Kit {
     }
 }
 
-pub async fn open(folder: &std::path::Path, clock: Clock) -> Sqlite {
+pub(crate) async fn open(folder: &std::path::Path, clock: Clock) -> Sqlite {
     sqlite::open(&sqlite::Config::default(), folder, clock).await.unwrap()
 }
 
 /// Fails a test that would otherwise hang.
-pub async fn soon<F: Future>(what: F) -> F::Output {
+pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), what).await.expect("it should have happened by now")
 }
 

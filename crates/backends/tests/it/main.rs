@@ -1,5 +1,7 @@
 //! One suite per port, run on memory and on SQLite: what holds for one must hold for the other.
 
+#![expect(clippy::unwrap_used, reason = "a test's helper that cannot go on fails its test")]
+
 mod audit;
 mod bus;
 mod kit;

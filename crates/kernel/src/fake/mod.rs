@@ -2,6 +2,7 @@
 //!
 //! [`World`] holds one of each and hands them out as [`Ports`](crate::Ports).
 
+mod abi;
 mod audit;
 mod bus;
 mod fleet;
@@ -9,6 +10,7 @@ mod logs;
 mod store;
 mod world;
 
+pub use abi::NoAbi;
 pub use audit::MemoryAudit;
 pub use bus::MemoryBus;
 pub use fleet::FakeFleet;

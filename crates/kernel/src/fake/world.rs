@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FakeFleet, MemoryAudit, MemoryBus, MemoryLogs, MemoryStore};
+use super::{FakeFleet, MemoryAudit, MemoryBus, MemoryLogs, MemoryStore, NoAbi};
 use crate::chain::{Abi, Chain, Unconfigured};
 use crate::metrics::Metrics;
 use crate::{Clock, Ports, Tasks, UnixMs};
@@ -46,7 +46,7 @@ impl Default for World {
             audit: Arc::default(),
             fleet: Arc::default(),
             chain: Arc::new(Unconfigured::default()),
-            abi: Arc::new(Unconfigured::default()),
+            abi: Arc::new(NoAbi),
             clock,
         }
     }
