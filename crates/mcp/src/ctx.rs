@@ -35,6 +35,17 @@ impl Client {
     }
 }
 
+/// A client's session (revisions before 2026-07-28): what lasts from one of its requests to the next.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Unique and unguessable. Belongs to one caller.
+    pub id: Arc<str>,
+    /// Cancelled when the session ends.
+    pub ended: CancellationToken,
+    /// The way to the client outside of any request; what has no stream to travel on waits or is dropped.
+    pub peer: Peer,
+}
+
 /// Questions to the client that a request cannot go on without (`input_required`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
@@ -90,6 +101,8 @@ pub struct Ctx {
     pub revision: Revision,
     /// The client's own description.
     pub client: Arc<Client>,
+    /// The session it belongs to; none from 2026-07-28 on.
+    pub session: Option<Session>,
     /// Cancelled when the client takes the request back or leaves.
     pub cancel: CancellationToken,
     /// The way back.
@@ -112,6 +125,7 @@ impl Ctx {
             trace,
             revision: Revision::CURRENT,
             client: Arc::default(),
+            session: None,
             cancel: CancellationToken::new(),
             peer: Peer::none(),
             progress_token: None,

@@ -1,11 +1,14 @@
 //! One request in, one reply out: what stands behind every door.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 use crate::ctx::Ctx;
 use crate::error::RpcError;
+use crate::mirror::Mirrored;
 use crate::reply::Reply;
 use crate::wire::{Notification, Request};
 
@@ -53,6 +56,24 @@ pub enum Change {
     },
 }
 
+/// Keeps a resource watched for as long as it is held.
+#[must_use = "dropping it ends the watch"]
+#[derive(Default)]
+pub struct Watch(Option<Box<dyn std::any::Any + Send + Sync>>);
+
+impl Watch {
+    /// A watch that ends when `guard` is dropped.
+    pub fn held_by(guard: impl std::any::Any + Send + Sync) -> Self {
+        Self(Some(Box::new(guard)))
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Watch(held)" } else { "Watch" })
+    }
+}
+
 /// How many changes may wait for a slow subscriber before it is told that it missed some.
 pub const CHANGES_MAX: usize = 256;
 
@@ -66,6 +87,17 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Works on a request.
     async fn handle(&self, request: Request, ctx: Ctx) -> Result<Reply, RpcError>;
+
+    /// A client wants to hear of changes of the resource `uri`; doors hold what this returns until it no longer does. Whoever learns of
+    /// changes by himself needs nothing; a handler in front of another server subscribes there.
+    async fn watch(&self, _uri: &str, _ctx: &Ctx) -> Result<Watch, RpcError> {
+        Ok(Watch::default())
+    }
+
+    /// The arguments of `tool` that must stand in headers too, when it has such (`x-mcp-header` in its input schema).
+    fn mirrored(&self, _tool: &str) -> Option<Arc<[Mirrored]>> {
+        None
+    }
 
     /// Hears a notification that is not the door's own affair.
     async fn notified(&self, _notification: Notification, _ctx: Ctx) {}

@@ -10,9 +10,11 @@
 //! - Payloads that are not ours stay raw JSON ([`RawValue`](serde_json::value::RawValue)): what comes in goes out byte for byte.
 //! - Every refusal a model can act on is a tool result with `isError`; protocol errors are for protocol faults.
 
+pub mod client;
 pub mod ctx;
 pub mod error;
 pub mod handler;
+pub mod mirror;
 pub mod peer;
 pub mod phases;
 pub mod prompt;
@@ -28,9 +30,10 @@ pub mod tool;
 pub mod toolbox;
 pub mod wire;
 
+pub use client::{Link, LinkError};
 pub use ctx::Ctx;
 pub use error::{RpcError, ToolError};
-pub use handler::{Change, Handler, Identity};
+pub use handler::{Change, Handler, Identity, Watch};
 pub use reply::{Content, Outcome, Reply};
 pub use revision::Revision;
 pub use server::{Features, McpServer};

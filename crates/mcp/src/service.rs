@@ -14,6 +14,7 @@ use tokio::sync::broadcast;
 use crate::ctx::Ctx;
 use crate::error::{RpcError, ToolError, codes};
 use crate::handler::{CHANGES_MAX, Change, Handler, Identity};
+use crate::mirror::{self, Mirrored};
 use crate::phases::{CallSpec, Phases};
 use crate::reply::Reply;
 use crate::resource::{Contents, Resource};
@@ -47,6 +48,7 @@ pub struct Service {
     pub name: &'static str,
     identity: Identity,
     tools: BTreeMap<String, Entry>,
+    mirrored: BTreeMap<String, Arc<[Mirrored]>>,
     listings: Vec<(Access, Box<RawValue>)>,
     features: Arc<dyn Features>,
     shared: Shared,
@@ -96,6 +98,7 @@ impl Service {
             name: S::NAME,
             identity,
             listings: listings.collect(),
+            mirrored: mirrored(tools.values()),
             tools,
             features: server,
             changes: broadcast::channel(CHANGES_MAX).0,
@@ -265,9 +268,25 @@ impl Handler for Service {
         }
     }
 
+    fn mirrored(&self, tool: &str) -> Option<Arc<[Mirrored]>> {
+        self.mirrored.get(tool).cloned()
+    }
+
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
+}
+
+/// The tools that have arguments mirrored into headers.
+fn mirrored<'a>(tools: impl Iterator<Item = &'a Entry>) -> BTreeMap<String, Arc<[Mirrored]>> {
+    let read = |entry: &Entry| match mirror::mirrored(&entry.def.input) {
+        Ok(found) => (!found.is_empty()).then(|| (entry.def.name.clone(), found.into())),
+        Err(error) => {
+            tracing::error!(tool = entry.def.name, %error, "headers of a tool of ours are not checked: its schema is wrong");
+            None
+        }
+    };
+    tools.filter_map(read).collect()
 }
 
 /// One page of a list that is JSON already. A cursor is the place of the next entry.
