@@ -3,6 +3,8 @@
 //! To add one: write `src/<name>.rs`, then add its `mod` line and its line in the table below. Configuration, start-up, documentation,
 //! metrics and the catalog's "built" mark follow from the table (a test holds the catalog to it).
 
+#[cfg(test)]
+mod testing;
 pub mod utilities;
 
 use std::sync::Arc;

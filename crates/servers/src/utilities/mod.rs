@@ -71,3 +71,6 @@ fn uuid_v4() -> String {
     let hex = kernel::audit::hex(&bytes);
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
+
+#[cfg(test)]
+mod tests;
