@@ -2,6 +2,10 @@
 //!
 //! Each row's hash covers the row and the hash before it, so that a changed, removed or reordered row breaks every later one.
 
+mod recorder;
+
+pub use recorder::Recorder;
+
 use async_trait::async_trait;
 use ring::digest::{Context, SHA256};
 use schemars::JsonSchema;
@@ -197,7 +201,7 @@ impl Verifier {
 #[async_trait]
 pub trait Audit: Send + Sync {
     /// Appends in order; durable when it returns.
-    async fn append(&self, records: Vec<Record>) -> Result<()>;
+    async fn append(&self, records: &[Record]) -> Result<()>;
 
     /// Rows, newest first.
     async fn list(&self, query: AuditQuery) -> Result<Vec<Row>>;

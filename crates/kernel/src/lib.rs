@@ -22,6 +22,7 @@ pub mod logs;
 pub mod mask;
 pub mod metrics;
 pub mod ports;
+mod progress;
 pub mod secret;
 pub mod signal;
 pub mod store;

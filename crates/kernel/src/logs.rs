@@ -1,8 +1,12 @@
 //! Port: log lines kept, searched and forgotten.
 
+mod sink;
 mod text;
 
+pub use sink::LogSink;
 pub use text::{Term, terms, words};
+
+use std::borrow::Cow;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -52,6 +56,9 @@ impl Level {
         }
     }
 
+    /// All levels, by rank.
+    pub const ALL: [Self; 5] = [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error];
+
     /// 0 for trace to 4 for error.
     pub fn rank(self) -> i64 {
         self as i64
@@ -96,22 +103,39 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line within the limits: what is too long is cut, and the cut is said.
-    #[must_use]
-    pub fn bounded(mut self) -> Self {
-        cut(&mut self.message, TEXT_BYTES_MAX);
-        cut(&mut self.service, NAME_BYTES_MAX);
-        if let Some(trace_id) = &mut self.trace_id {
+    /// The line with what is too long cut, and the cut said.
+    pub fn within_limits(&self) -> Cow<'_, Self> {
+        let names = self.service.len().max(self.trace_id.as_ref().map_or(0, String::len));
+        // Escaping makes at most six bytes of one, so small fields need not be written out to know that they fit.
+        let fields_fit = weight(&self.fields) * 6 <= TEXT_BYTES_MAX || self.fields.to_string().len() <= TEXT_BYTES_MAX;
+        if self.message.len() <= TEXT_BYTES_MAX && names <= NAME_BYTES_MAX && fields_fit {
+            return Cow::Borrowed(self);
+        }
+        let mut line = self.clone();
+        cut(&mut line.message, TEXT_BYTES_MAX);
+        cut(&mut line.service, NAME_BYTES_MAX);
+        if let Some(trace_id) = &mut line.trace_id {
             cut(trace_id, NAME_BYTES_MAX);
         }
-        // Most lines have few fields: counting their text is cheaper than it looks, and exact.
-        if !self.fields.is_null() {
-            let bytes = self.fields.to_string().len();
-            if bytes > TEXT_BYTES_MAX {
-                self.fields = serde_json::json!({ "cut": format!("{bytes} bytes of fields") });
-            }
+        if !fields_fit {
+            line.fields = serde_json::json!({"cut": format!("more than {TEXT_BYTES_MAX} bytes of fields")});
         }
-        self
+        Cow::Owned(line)
+    }
+
+    /// About how many bytes the line takes in memory.
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.message.len() + self.service.len() + weight(&self.fields)
+    }
+}
+
+fn weight(value: &Value) -> usize {
+    const EACH: usize = 8;
+    EACH + match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| EACH + name.len() + weight(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => EACH * 2,
     }
 }
 
@@ -180,8 +204,8 @@ pub struct LogUsage {
 /// The port.
 #[async_trait]
 pub trait Logs: Send + Sync {
-    /// Keeps `lines`, in order, each cut to the limits ([`Line::bounded`]); gives them their places.
-    async fn append(&self, lines: Vec<Line>) -> Result<()>;
+    /// Keeps `lines`, in order, each cut to the limits ([`Line::within_limits`]); gives them their places.
+    async fn append(&self, lines: &[Line]) -> Result<()>;
 
     /// Finds lines.
     async fn search(&self, query: LogQuery) -> Result<Vec<Line>>;

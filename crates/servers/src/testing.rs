@@ -33,7 +33,7 @@ struct Direct(Arc<dyn Audit>);
 #[async_trait]
 impl Trail for Direct {
     async fn record(&self, record: Record) -> Result<(), Fault> {
-        self.0.append(vec![record]).await
+        self.0.append(&[record]).await
     }
 }
 

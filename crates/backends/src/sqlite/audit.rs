@@ -70,8 +70,15 @@ fn look_at(verifier: &mut Verifier, stored: &SqliteRow) -> bool {
     }
 }
 
-fn bind<'q>(query: Bound<'q>, row: &'q Row) -> Bound<'q> {
-    let Row { seq, record, hash } = row;
+/// A record in its place, about to be stored.
+struct Linked<'a> {
+    seq: u64,
+    record: &'a Record,
+    hash: String,
+}
+
+fn bind<'q>(query: Bound<'q>, row: &'q Linked<'_>) -> Bound<'q> {
+    let Linked { seq, record, hash } = row;
     query
         .bind(signed(*seq))
         .bind(record.at_ms)
@@ -89,7 +96,7 @@ fn bind<'q>(query: Bound<'q>, row: &'q Row) -> Bound<'q> {
 
 #[async_trait]
 impl Audit for SqliteAudit {
-    async fn append(&self, records: Vec<Record>) -> Result<()> {
+    async fn append(&self, records: &[Record]) -> Result<()> {
         if records.is_empty() {
             return Ok(());
         }
@@ -102,13 +109,11 @@ impl Audit for SqliteAudit {
                 .await
                 .map_err(fault)?;
         let first = unsigned(last) + 1 - records.len() as u64;
-        let link = |(seq, mut record): (u64, Record)| {
-            // Stored as a signed number; hashed as stored.
-            record.took_us = unsigned(signed(record.took_us));
-            hash = chain_hash(&hash, seq, &record);
-            Row { seq, record, hash: hash.clone() }
+        let link = |(seq, record)| {
+            hash = chain_hash(&hash, seq, record);
+            Linked { seq, record, hash: hash.clone() }
         };
-        let rows: Vec<Row> = (first..).zip(records).map(link).collect();
+        let rows: Vec<Linked<'_>> = (first..).zip(records).map(link).collect();
         self.insert.run(&mut tx, &rows, bind).await?;
         sqlx::query("UPDATE audit_head SET hash = $1 WHERE id = 1")
             .bind(hash)

@@ -30,10 +30,10 @@ pub(crate) fn record(n: u64) -> Record {
 async fn rows_are_chained_in_order(kit: Kit) {
     let empty = kit.audit.verify().await.unwrap();
     assert_eq!((empty.rows, empty.broken_at, empty.head.as_str()), (0, None, GENESIS));
-    kit.audit.append(vec![]).await.unwrap();
+    kit.audit.append(&[]).await.unwrap();
     // Sizes around those of the prepared statements.
     for batch in [1, 2, 7, 8, 9, 31, 33, 128, 300] {
-        kit.audit.append((0..batch).map(record).collect()).await.unwrap();
+        kit.audit.append(&records(0..batch)).await.unwrap();
     }
     let verdict = kit.other.audit.verify().await.unwrap();
     assert_eq!((verdict.rows, verdict.broken_at), (519, None), "{verdict:?}");
@@ -48,7 +48,7 @@ async fn contended_appending_keeps_the_chain(kit: Kit) {
         let audit = if task % 2 == 0 { kit.audit.clone() } else { kit.other.audit.clone() };
         kit.tasks.spawn("appender", OnEnd::Done, async move {
             for n in 0..15 {
-                audit.append((0..n % 4 + 1).map(record).collect()).await.unwrap();
+                audit.append(&records(0..n % 4 + 1)).await.unwrap();
             }
         });
     }
@@ -59,7 +59,7 @@ async fn contended_appending_keeps_the_chain(kit: Kit) {
 }
 
 async fn lists_newest_first_by_what_is_given(kit: Kit) {
-    kit.audit.append((1..=60).map(record).collect()).await.unwrap();
+    kit.audit.append(&records(1..61)).await.unwrap();
     let list = async |query: AuditQuery| {
         let rows = kit.audit.list(AuditQuery { limit: 3, ..query }).await.unwrap();
         rows.into_iter().map(|row| row.seq).collect::<Vec<_>>()
@@ -79,4 +79,8 @@ async fn lists_newest_first_by_what_is_given(kit: Kit) {
 async fn oversized_pages_are_refused(kit: Kit) {
     let query = AuditQuery { limit: LIST_MAX + 1, ..AuditQuery::default() };
     assert_eq!(kit.audit.list(query).await.unwrap_err().code, Code::TooLarge);
+}
+
+fn records(numbers: std::ops::Range<u64>) -> Vec<Record> {
+    numbers.map(record).collect()
 }

@@ -14,12 +14,12 @@ pub struct MemoryAudit {
 
 #[async_trait]
 impl Audit for MemoryAudit {
-    async fn append(&self, records: Vec<Record>) -> Result<()> {
+    async fn append(&self, records: &[Record]) -> Result<()> {
         let mut rows = self.rows.lock();
         for record in records {
             let seq = rows.len() as u64 + 1;
-            let hash = chain_hash(rows.last().map_or(GENESIS, |row| &row.hash), seq, &record);
-            rows.push(Row { seq, record, hash });
+            let hash = chain_hash(rows.last().map_or(GENESIS, |row| &row.hash), seq, record);
+            rows.push(Row { seq, record: record.clone(), hash });
         }
         Ok(())
     }

@@ -57,13 +57,13 @@ fn matches(line: &Line, query: &LogQuery, terms: &[Term]) -> bool {
 
 #[async_trait]
 impl Logs for MemoryLogs {
-    async fn append(&self, new: Vec<Line>) -> Result<()> {
+    async fn append(&self, new: &[Line]) -> Result<()> {
         let today = self.clock.now_ms().div_euclid(DAY_MS).max(0) as u64;
         let mut lines = self.lines.lock();
         for line in new {
             let last = lines.last().map_or(0, |line| line.seq);
             let seq = last.max(today << SEQ_DAY_BITS) + 1;
-            lines.push(Line { seq, ..line.bounded() });
+            lines.push(Line { seq, ..line.within_limits().into_owned() });
         }
         self.appended.raise(lines.last().map_or(0, |line| line.seq));
         Ok(())
