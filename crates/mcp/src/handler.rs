@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -10,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::error::RpcError;
 use crate::mirror::Mirrored;
 use crate::reply::Reply;
-use crate::wire::{Notification, Request};
+use crate::wire::{self, Notification, Request};
 
 /// Who answers, as `server/discover` and `initialize` tell it.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +33,17 @@ impl Identity {
     /// `serverInfo`.
     pub fn server_info(&self) -> Value {
         json!({ "name": self.name, "title": self.title, "version": self.version })
+    }
+
+    /// [`Identity::server_info`] as text.
+    pub fn server_info_text(&self) -> Box<RawValue> {
+        #[derive(Serialize)]
+        struct ServerInfo<'a> {
+            name: &'a str,
+            title: &'a str,
+            version: &'a str,
+        }
+        wire::raw(&ServerInfo { name: &self.name, title: &self.title, version: &self.version })
     }
 }
 
@@ -82,8 +95,8 @@ pub const CHANGES_MAX: usize = 256;
 /// Doors deal with `initialize`, `server/discover`, `ping`, sessions, subscriptions and log levels; everything else comes here.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Who answers.
-    fn identity(&self) -> Identity;
+    /// Who answers. Every answer of the current revision names its server, so it is shared rather than made.
+    fn identity(&self) -> Arc<Identity>;
 
     /// Works on a request.
     async fn handle(&self, request: Request, ctx: Ctx) -> Result<Reply, RpcError>;

@@ -46,7 +46,7 @@ pub struct Shared {
 pub struct Service {
     /// Its name in the catalog.
     pub name: &'static str,
-    identity: Identity,
+    identity: Arc<Identity>,
     tools: BTreeMap<String, Entry>,
     mirrored: BTreeMap<String, Arc<[Mirrored]>>,
     listings: Vec<(Access, Box<RawValue>)>,
@@ -96,7 +96,7 @@ impl Service {
         };
         Arc::new(Self {
             name: S::NAME,
-            identity,
+            identity: Arc::new(identity),
             listings: listings.collect(),
             mirrored: mirrored(tools.values()),
             tools,
@@ -237,8 +237,8 @@ impl Service {
 
 #[async_trait]
 impl Handler for Service {
-    fn identity(&self) -> Identity {
-        self.identity.clone()
+    fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity)
     }
 
     async fn handle(&self, request: Request, ctx: Ctx) -> Result<Reply, RpcError> {

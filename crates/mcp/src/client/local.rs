@@ -34,7 +34,7 @@ impl LocalLink {
 #[async_trait]
 impl Link for LocalLink {
     fn identity(&self) -> Identity {
-        self.handler.identity()
+        (*self.handler.identity()).clone()
     }
 
     fn revision(&self) -> Revision {
