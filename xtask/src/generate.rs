@@ -3,6 +3,7 @@
 //! The binary's hidden `gen TOPIC` prints one file's whole content; this only knows where each goes.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::problem::{Problem, Result};
@@ -22,30 +23,67 @@ const FILES: [(&str, &str); 6] = [
 /// Writes every generated file, or with `check` only tells which are stale.
 pub(crate) fn generate(repo: &Repo, check: bool) -> Result {
     let binary = cargo::build_flotilla(repo, false)?;
+    write(&repo.root, check, |topic| command::output(Command::new(&binary).args(["gen", topic])))
+}
+
+/// The same with any source of contents. Nothing is written unless every content can be had.
+fn write(root: &Path, check: bool, content: impl Fn(&str) -> Result<String>) -> Result {
     let mut stale = Vec::new();
     for (topic, path) in FILES {
-        let content = command::output(Command::new(&binary).args(["gen", topic]))?;
+        let content = content(topic)?;
         if content.trim().is_empty() {
             return Err(Problem::new(format!("`flotilla gen {topic}` printed nothing, so {path} cannot be made")));
         }
-        let file = repo.root.join(path);
-        if fs::read_to_string(&file).is_ok_and(|old| old == content) {
-            continue;
-        }
-        stale.push(path);
-        if !check {
-            let folder = file.parent().unwrap_or(&repo.root);
-            fs::create_dir_all(folder).map_err(Problem::io(folder.display()))?;
-            fs::write(&file, content).map_err(Problem::io(path))?;
-            say::line(&format!("wrote {path}"));
+        if !fs::read_to_string(root.join(path)).is_ok_and(|old| old == content) {
+            stale.push((path, content));
         }
     }
-    match (check, stale.is_empty()) {
-        (true, false) => Err(Problem::new(format!("stale: {}", stale.join(", "))).fix("cargo xtask gen")),
-        (_, true) => {
-            say::line("every generated file is current");
-            Ok(())
-        }
-        (false, false) => Ok(()),
+    if stale.is_empty() {
+        say::line("every generated file is current");
+        return Ok(());
+    }
+    if check {
+        let paths: Vec<_> = stale.iter().map(|(path, _)| *path).collect();
+        return Err(Problem::new(format!("stale: {}", paths.join(", "))).fix("cargo xtask gen"));
+    }
+    for (path, content) in stale {
+        let file = root.join(path);
+        fs::create_dir_all(file.parent().unwrap_or(root)).map_err(Problem::io(path))?;
+        fs::write(&file, content).map_err(Problem::io(path))?;
+        say::line(&format!("wrote {path}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_what_is_stale_and_tells_of_it_when_only_checking() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let first = |topic: &str| Ok(format!("about {topic}\n"));
+        let refused = write(root, true, first).unwrap_err().in_one_line();
+        assert!(refused.contains("docs/generated/tools.md, ") && refused.ends_with("(cargo xtask gen)"), "{refused}");
+        assert!(!root.join("docs").exists());
+        write(root, false, first).unwrap();
+        assert_eq!(fs::read_to_string(root.join("flotilla.toml")).unwrap(), "about default-config\n");
+        write(root, true, first).unwrap();
+
+        let then = |topic: &str| Ok(if topic == "cli" { "new\n".into() } else { format!("about {topic}\n") });
+        assert_eq!(
+            write(root, true, then).unwrap_err().in_one_line(),
+            "stale: docs/generated/cli.md (cargo xtask gen)"
+        );
+    }
+
+    #[test]
+    fn an_empty_file_is_never_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = |topic: &str| Ok(if topic == "catalog" { "\n".into() } else { "text".to_owned() });
+        let refused = write(folder.path(), false, empty).unwrap_err().in_one_line();
+        assert!(refused.starts_with("`flotilla gen catalog` printed nothing"), "{refused}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

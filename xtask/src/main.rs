@@ -13,6 +13,7 @@ mod host;
 mod problem;
 mod repo;
 mod say;
+mod skeleton;
 mod tidy;
 mod tools;
 mod up;
@@ -59,6 +60,14 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Write the skeleton of an MCP server, running and tested
+    NewServer {
+        /// Its name, such as `tide-tables`
+        name: String,
+        /// What it is for, in a few words; not needed for a name that the catalog has
+        #[arg(long)]
+        about: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -73,6 +82,7 @@ fn main() -> ExitCode {
         }
         Chore::Tidy => tidy::tidy(&repo),
         Chore::Gen { check } => generate::generate(&repo, check),
+        Chore::NewServer { name, about } => skeleton::new_server(&repo.root, &name, about.as_deref()),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
