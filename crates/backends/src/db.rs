@@ -21,6 +21,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) path: &'a Path,
     pub(crate) synchronous: SqliteSynchronous,
     pub(crate) readers: u32,
+    /// Whether to make the file when it is not there.
+    pub(crate) create: bool,
     /// Connections close when unused for so long; `None` keeps them.
     pub(crate) idle: Option<Duration>,
     /// The schema's versions, oldest first. What stands there never changes; a change is a new version.
@@ -35,13 +37,10 @@ pub(crate) struct Db {
 }
 
 impl Db {
-    /// Opens the file, makes it when it is not there, and brings its schema up to date.
+    /// Opens the file and brings its schema up to date.
     pub(crate) async fn open(opening: &Opening<'_>, clock: &Clock) -> Result<Self> {
-        let path = opening.path.display().to_string();
-        let connect = SqliteConnectOptions::new()
+        let readers = SqliteConnectOptions::new()
             .filename(opening.path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
             .synchronous(opening.synchronous)
             .foreign_keys(true)
             .busy_timeout(BUSY)
@@ -49,21 +48,35 @@ impl Db {
             .pragma("journal_size_limit", "67108864")
             // Statements would be logged into the log store, whose statements would be logged.
             .disable_statement_logging();
-        let pool = || {
+        let writer = readers.clone().create_if_missing(opening.create).journal_mode(SqliteJournalMode::Wal);
+        let pool = |connections| {
             SqlitePoolOptions::new()
+                .max_connections(connections)
                 .acquire_timeout(BUSY)
                 .idle_timeout(opening.idle)
                 .max_lifetime(None)
                 .test_before_acquire(false)
         };
+        let db = Self {
+            writer: pool(1).connect_lazy_with(writer),
+            readers: pool(opening.readers).connect_lazy_with(readers.pragma("query_only", "on")),
+        };
+        // A file that is as it should be, as most are, is opened without waiting for whoever writes it.
+        if db.version().await.is_ok_and(|version| version == opening.schema.len()) {
+            return Ok(db);
+        }
+        let path = opening.path.display();
         let _alone = opening_lock(opening.path).await?;
-        let writer = pool().max_connections(1).connect_with(connect.clone()).await;
-        let writer = writer.map_err(|error| fault(error).context(format!("cannot open {path}")))?;
-        let read_only = connect.create_if_missing(false).pragma("query_only", "on");
-        let readers = pool().max_connections(opening.readers).connect_lazy_with(read_only);
-        let db = Self { writer, readers };
-        db.migrate(opening.schema, clock).await.map_err(|fault| fault.context(format!("cannot prepare {path}")))?;
+        db.migrate(opening.schema, clock).await.map_err(|fault| fault.context(format!("cannot open {path}")))?;
         Ok(db)
+    }
+
+    async fn version(&self) -> Result<usize> {
+        let version: i64 = sqlx::query_scalar("SELECT MAX(version) FROM schema_versions")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(fault)?;
+        Ok(usize::try_from(version).unwrap_or(usize::MAX))
     }
 
     /// Begins a transaction that holds the file's write lock from the start: what it reads, nobody changes before it commits.
@@ -109,7 +122,7 @@ impl Db {
 
 /// Held while a file is opened: two processes that turn one new file to write-ahead logging at once would refuse each other.
 async fn opening_lock(path: &Path) -> Result<std::fs::File> {
-    let path = path.with_extension("lock");
+    let path = path.with_file_name("open.lock");
     let shown = path.display().to_string();
     let lock = move || {
         let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
@@ -173,8 +186,8 @@ pub(crate) struct Insert {
 pub(crate) type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 impl Insert {
-    /// For `INSERT INTO table (columns) VALUES …`, where `columns` are separated by commas.
-    pub(crate) fn new(table: &str, columns: &str) -> Self {
+    /// For `INSERT INTO table (columns) VALUES … then`, where `columns` are separated by commas.
+    pub(crate) fn new(table: &str, columns: &str, then: &str) -> Self {
         let width = columns.split(',').count();
         let text = |rows: usize| {
             let row = |row: usize| {
@@ -182,7 +195,7 @@ impl Insert {
                 format!("({})", places.join(", "))
             };
             let rows: Vec<String> = (0..rows).map(row).collect();
-            format!("INSERT INTO {table} ({columns}) VALUES {}", rows.join(", ")).into()
+            format!("INSERT INTO {table} ({columns}) VALUES {} {then}", rows.join(", ")).into()
         };
         Self { sizes: [128, 32, 8, 1].map(|rows| (rows, text(rows))).into() }
     }

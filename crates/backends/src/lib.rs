@@ -4,8 +4,9 @@
 //! Invariants:
 //! - Several processes may share one data folder: every write is one `BEGIN IMMEDIATE` transaction that reads what it builds on.
 //! - What is returned as done is durable against the process's death, and with [`sqlite::Synchronous::Full`] against a power cut.
-//! - The SQL is what PostgreSQL would also run; what differs by database stands in `sqlite/schema.rs` and `db.rs` alone.
+//! - The SQL is what PostgreSQL would also run; what differs by database stands in `db.rs`, in `sqlite/schema.rs` and, for full text, in `logs`.
 //! - No SQL and no database error leaves this crate: everything is a [`kernel::Fault`].
 
 mod db;
+pub mod logs;
 pub mod sqlite;

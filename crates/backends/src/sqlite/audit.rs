@@ -22,7 +22,7 @@ pub(super) struct SqliteAudit {
 
 impl SqliteAudit {
     pub(super) fn new(db: Db) -> Self {
-        Self { db, insert: Insert::new("audit", COLUMNS) }
+        Self { db, insert: Insert::new("audit", COLUMNS, "") }
     }
 
     async fn page(&self, after: u64, until: u64) -> Result<Vec<SqliteRow>> {

@@ -90,6 +90,7 @@ pub async fn open(config: &Config, data_dir: &Path, clock: Clock) -> Result<Sqli
         path: &path,
         synchronous: config.synchronous.sqlite(),
         readers: config.readers,
+        create: true,
         idle: None,
         schema: schema::VERSIONS,
     };

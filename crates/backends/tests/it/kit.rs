@@ -4,10 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backends::logs::SqliteLogs;
 use backends::sqlite::{self, Sqlite};
 use kernel::audit::Audit;
 use kernel::bus::Bus;
 use kernel::fake::World;
+use kernel::logs::Logs;
 use kernel::store::Store;
 use kernel::{Clock, Tasks};
 use tempfile::TempDir;
@@ -22,6 +24,7 @@ pub(crate) struct Kit {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) audit: Arc<dyn Audit>,
+    pub(crate) logs: Arc<dyn Logs>,
     /// The same backend as another process would see it; memory has no other process, so it is the same again.
     pub(crate) other: Other,
     _folder: Option<TempDir>,
@@ -31,6 +34,7 @@ pub(crate) struct Other {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) audit: Arc<dyn Audit>,
+    pub(crate) logs: Arc<dyn Logs>,
 }
 
 pub(crate) async fn memory() -> Kit {
@@ -42,7 +46,8 @@ pub(crate) async fn memory() -> Kit {
         store: ports.store.clone(),
         bus: ports.bus.clone(),
         audit: ports.audit.clone(),
-        other: Other { store: ports.store, bus: ports.bus, audit: ports.audit },
+        logs: ports.logs.clone(),
+        other: Other { store: ports.store, bus: ports.bus, audit: ports.audit, logs: ports.logs },
         _folder: None,
     }
 }
@@ -52,19 +57,25 @@ pub(crate) async fn sqlite() -> Kit {
     let clock = Clock::manual(START_MS);
     let one = open(folder.path(), clock.clone()).await;
     let two = open(folder.path(), clock.clone()).await;
+    let (logs_one, logs_two) = (open_logs(folder.path(), &clock).await, open_logs(folder.path(), &clock).await);
     Kit {
         clock,
         tasks: Tasks::new(),
         store: one.store,
         bus: one.bus,
         audit: one.audit,
-        other: Other { store: two.store, bus: two.bus, audit: two.audit },
+        logs: Arc::new(logs_one),
+        other: Other { store: two.store, bus: two.bus, audit: two.audit, logs: Arc::new(logs_two) },
         _folder: Some(folder),
     }
 }
 
 pub(crate) async fn open(folder: &std::path::Path, clock: Clock) -> Sqlite {
     sqlite::open(&sqlite::Config::default(), folder, clock).await.unwrap()
+}
+
+pub(crate) async fn open_logs(folder: &std::path::Path, clock: &Clock) -> SqliteLogs {
+    backends::logs::open(folder, clock.clone()).await.unwrap()
 }
 
 /// Fails a test that would otherwise hang.

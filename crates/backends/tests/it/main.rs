@@ -5,4 +5,5 @@
 mod audit;
 mod bus;
 mod kit;
+mod logs;
 mod store;

@@ -11,6 +11,8 @@ const TERMS_MAX: usize = 32;
 /// One thing that must stand in a line: these words, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Term {
+    /// As typed, without quotes; it holds at least one letter or digit.
+    pub text: String,
     /// One or more words, each of letters and digits only, in lower case.
     pub words: Vec<String>,
     /// Whether the last word is the beginning of one.
@@ -33,10 +35,11 @@ pub fn terms(text: &str) -> Result<Vec<Term>> {
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let (piece, after) = next_piece(rest);
-        let prefix = after.starts_with('*') || piece.ends_with('*');
+        let quoted = rest.starts_with('"');
+        let prefix = if quoted { after.starts_with('*') } else { piece.ends_with('*') };
         let words: Vec<String> = words(piece).collect();
         if !words.is_empty() {
-            terms.push(Term { words, prefix });
+            terms.push(Term { text: piece.trim_end_matches('*').to_owned(), words, prefix });
         }
         rest = after.trim_start_matches('*').trim_start();
     }
@@ -70,7 +73,7 @@ mod tests {
     fn words_phrases_and_prefixes() {
         check("Rust  server", &["rust", "server"]);
         check("\"connection refused\" anvil", &["connection refused", "anvil"]);
-        check("conn* \"a b\"*", &["conn*", "a b*"]);
+        check("conn* \"a b\"* \"c*\"", &["conn*", "a b*", "c"]);
         check("master-coordinator 0xAB", &["master coordinator", "0xab"]);
         check("", &[]);
     }
