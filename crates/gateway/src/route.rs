@@ -1,0 +1,129 @@
+//! From a name to an answer: how a tool call reaches the part that has the tool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use kernel::{Code, Fault};
+use mcp::phases::CallSpec;
+use mcp::toolbox::Router;
+use mcp::wire::{Id, Params, Request};
+use mcp::{Ctx, Outcome, Reply, RpcError};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::gateway::Gateway;
+use crate::splice;
+use crate::table::{Entry, Table};
+
+/// Calls `entry`'s tool. Of the client's parameters only the name is changed; `call_tool` is the call it stands for.
+pub(crate) async fn call(
+    gateway: &Gateway,
+    table: &Arc<Table>,
+    entry: &Entry,
+    request: Request,
+    ctx: Ctx,
+) -> Result<Reply, RpcError> {
+    if entry.is_call_tool() {
+        return unwrapped(gateway, table, request, ctx).await;
+    }
+    if let Some(reason) = &entry.held {
+        let fault = Fault::new(Code::Quarantined, format!("{} is held back: {reason}", entry.name))
+            .hint("an admin looks at the change and approves it with approve_tool_change");
+        return Ok(refuse(gateway, entry, &request.params, &ctx, &fault).await);
+    }
+    let params = named(request.params, &entry.own)?;
+    entry.part.handle(Request { params, ..request }, ctx).await
+}
+
+/// `params` with another name.
+fn named(mut params: Params, name: &str) -> Result<Params, RpcError> {
+    if params.name.as_deref() == Some(name) {
+        return Ok(params);
+    }
+    let raw = params.raw.as_deref().ok_or_else(|| RpcError::invalid_params("params are missing"))?;
+    params.raw = Some(splice::set_raw(raw, &[("name", &splice::quoted(name))])?);
+    params.name = Some(name.to_owned());
+    Ok(params)
+}
+
+/// What `call_tool` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wrapped<'a> {
+    name: String,
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+}
+
+/// The call that a call of `call_tool` stands for: the same request with the inner name and arguments, so that progress, questions,
+/// state and tasks work as in a direct call, under the same caller.
+fn unwrapped<'a>(
+    gateway: &'a Gateway,
+    table: &'a Arc<Table>,
+    request: Request,
+    ctx: Ctx,
+) -> BoxFuture<'a, Result<Reply, RpcError>> {
+    Box::pin(async move {
+        let given = request.params.arguments.as_deref().map_or("{}", RawValue::get);
+        let wrapped: Wrapped<'_> = serde_json::from_str(given)
+            .map_err(|error| RpcError::invalid_params(format!("call_tool takes {{name, arguments}}: {error}")))?;
+        let entry = table.get(&wrapped.name).ok_or_else(|| {
+            let known = table.entries.iter().filter(|entry| ctx.caller.role.allows(entry.access));
+            unknown_tool(&wrapped.name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
+        })?;
+        if entry.is_call_tool() {
+            return Err(RpcError::invalid_params("call_tool cannot call itself"));
+        }
+        let raw = request.params.raw.as_deref().ok_or_else(|| RpcError::invalid_params("params are missing"))?;
+        let arguments = wrapped.arguments.map_or("{}", RawValue::get);
+        let raw = splice::set_raw(raw, &[("name", &splice::quoted(&wrapped.name)), ("arguments", arguments)])?;
+        let request = Request { params: Params::parse(Some(&raw))?, ..request };
+        call(gateway, table, entry, request, ctx).await
+    })
+}
+
+/// A refusal of the gateway's own, recorded as every call is.
+async fn refuse(gateway: &Gateway, entry: &Entry, params: &Params, ctx: &Ctx, fault: &Fault) -> Reply {
+    let outcome = Outcome::refused(fault);
+    let spec = CallSpec { server: entry.part.name(), tool: &entry.own, access: entry.access, time: Duration::ZERO };
+    let arguments = params.arguments.as_deref();
+    gateway.shared.phases.record(&spec, arguments, ctx, outcome.code, outcome.body.get(), Duration::ZERO).await;
+    Reply::raw(outcome.body)
+}
+
+/// No tool of this name, for this caller, in this view.
+pub(crate) fn unknown_tool(name: &str, known: &[&str]) -> RpcError {
+    let near = kernel::limits::nearest(name, known).map(|near| format!("; did you mean `{near}`?"));
+    RpcError::invalid_params(format!("unknown tool: {name}{}", near.unwrap_or_default())).data(
+        json!({ "code": Code::NotFound, "phase": "find", "hint": "tools/list or find_tools name the tools there are" }),
+    )
+}
+
+/// Agents, workflows and servers' duties reach every tool this way.
+#[async_trait]
+impl Router for Gateway {
+    async fn call(&self, server: &str, tool: &str, arguments: Box<RawValue>, ctx: Ctx) -> Result<Reply, Fault> {
+        let table = self.table();
+        let entry = table
+            .get(&crate::names::tool(server, tool))
+            .ok_or_else(|| Fault::not_found(format!("no tool {server}.{tool}")))?;
+        let params = Params::of(&json!({ "name": tool, "arguments": arguments })).map_err(fault_of)?;
+        let request = Request { id: Id::Number(0), method: "tools/call".into(), params };
+        call(self, &table, entry, request, ctx).await.map_err(fault_of)
+    }
+}
+
+/// A protocol error where only a fault fits.
+pub(crate) fn fault_of(error: RpcError) -> Fault {
+    let code = error.data.as_ref().and_then(|data| Code::deserialize(&data["code"]).ok());
+    let by_number =
+        if error.code == mcp::error::codes::INVALID_PARAMS { Code::InvalidArgument } else { Code::Upstream };
+    let mut fault = Fault::new(code.unwrap_or(by_number), error.message.into_owned());
+    if let Some(hint) = error.data.as_ref().and_then(|data| data["hint"].as_str()) {
+        fault = fault.hint(hint);
+    }
+    fault
+}

@@ -1,0 +1,307 @@
+//! How the fleet stands: what `/status`, `/servers` and `/agents` and the coordinator's tools tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use kernel::catalog::SERVICES;
+use kernel::fleet::{Instance, Kind};
+use kernel::health::{Check, Report, Status};
+use kernel::{Code, Fault, UnixMs};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::gateway::Gateway;
+use crate::part::Origin;
+
+/// How long one look at a service or a part of the infrastructure may take.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// The whole fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SystemStatus {
+    /// Healthy when every service and every part of the infrastructure is.
+    pub status: Status,
+    /// The mode the fleet was started in: full, minimal, dev, or serve.
+    pub mode: String,
+    /// The binary's version.
+    pub version: String,
+    /// Seconds since this coordinator was started.
+    pub uptime_seconds: u64,
+    /// The MCP servers.
+    pub servers: Tally,
+    /// The agents.
+    pub agents: Tally,
+    /// What the services stand on, by its role: store, bus, audit, logs, registry, chain.
+    pub infrastructure: BTreeMap<String, Standing>,
+    /// Alerts by severity, of those that are firing; absent while nothing watches.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub alerts: Option<BTreeMap<String, u64>>,
+}
+
+/// How many stand how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tally {
+    /// All.
+    pub total: u64,
+    /// Serve.
+    pub healthy: u64,
+    /// Serve with something missing.
+    pub degraded: u64,
+    /// Are being started or stopped.
+    pub changing: u64,
+    /// Do not serve.
+    pub down: u64,
+}
+
+/// How one part of the infrastructure stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Standing {
+    /// How.
+    pub status: Status,
+    /// What was seen.
+    pub detail: String,
+    /// How long the look took, in microseconds.
+    pub latency_us: u64,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceRow {
+    /// Its name.
+    pub name: String,
+    /// Server or agent.
+    pub kind: Kind,
+    /// What it is for.
+    pub about: String,
+    /// Its port in the catalog.
+    pub port: u16,
+    /// Where it answers; absent when nothing of it runs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub url: Option<String>,
+    /// The best of its instances.
+    pub status: Status,
+    /// How many copies run.
+    pub instances: u64,
+    /// The version it runs in.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<String>,
+    /// Seconds since its oldest copy was started.
+    pub uptime_seconds: u64,
+    /// How often its supervisors have restarted it.
+    pub restarts: u64,
+    /// Why a copy of it last stopped or failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_error: Option<String>,
+    /// Its tools, by name.
+    pub tools: Vec<String>,
+}
+
+/// One service in full.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceDetail {
+    /// What lists tell of it.
+    #[serde(flatten)]
+    pub row: ServiceRow,
+    /// What it looked at itself.
+    pub checks: Vec<Check>,
+    /// Each copy.
+    pub copies: Vec<Instance>,
+}
+
+impl Tally {
+    /// Counts.
+    pub fn of(all: impl Iterator<Item = Status>) -> Self {
+        let mut tally = Self::default();
+        for status in all {
+            tally.total += 1;
+            match status {
+                Status::Healthy => tally.healthy += 1,
+                Status::Degraded => tally.degraded += 1,
+                Status::Starting | Status::Stopping => tally.changing += 1,
+                Status::Down | Status::Failed => tally.down += 1,
+            }
+        }
+        tally
+    }
+}
+
+impl Gateway {
+    /// How the whole fleet stands.
+    pub async fn status(&self) -> SystemStatus {
+        let (servers, agents, infrastructure) =
+            tokio::join!(self.services(Kind::Server), self.services(Kind::Agent), self.infrastructure());
+        let services = servers.iter().chain(&agents).map(|row| row.status);
+        let worst = services.chain(infrastructure.values().map(|standing| standing.status)).max();
+        // The fleet itself serves as long as this code runs: what is down elsewhere degrades it.
+        let status = worst.filter(|worst| *worst != Status::Healthy).map_or(Status::Healthy, |_| Status::Degraded);
+        SystemStatus {
+            status,
+            mode: self.mode.clone(),
+            version: self.shared.version.into(),
+            uptime_seconds: self.seconds_since(self.started_ms),
+            servers: Tally::of(servers.iter().map(|row| row.status)),
+            agents: Tally::of(agents.iter().map(|row| row.status)),
+            infrastructure,
+            alerts: None,
+        }
+    }
+
+    /// Every server, or every agent, of this fleet, in the catalog's order.
+    pub async fn services(&self, kind: Kind) -> Vec<ServiceRow> {
+        let instances = self.instances().await;
+        let names = self.service_names(kind, &instances);
+        join_all(names.into_iter().map(|name| {
+            let copies: Vec<_> = copies_of(&instances, kind, &name);
+            async move { self.detail(kind, name, copies).await.row }
+        }))
+        .await
+    }
+
+    /// One service in full.
+    ///
+    /// # Errors
+    /// When this fleet has no such service.
+    pub async fn service(&self, kind: Kind, name: &str) -> Result<ServiceDetail, Fault> {
+        let instances = self.instances().await;
+        let names = self.service_names(kind, &instances);
+        if !names.iter().any(|known| known == name) {
+            let known: Vec<&str> = names.iter().map(String::as_str).collect();
+            let hint = match kernel::limits::nearest(name, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("one of {}", known.join(", ")),
+            };
+            return Err(Fault::not_found(format!("no service `{name}`")).hint(hint));
+        }
+        Ok(self.detail(kind, name.into(), copies_of(&instances, kind, name)).await)
+    }
+
+    /// Every copy of every service that the registry knows.
+    pub async fn instances(&self) -> Vec<Instance> {
+        self.ports.fleet.instances().await.unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "the registry cannot be read");
+            Vec::new()
+        })
+    }
+
+    fn service_names(&self, kind: Kind, instances: &[Instance]) -> Vec<String> {
+        let mut names: BTreeSet<String> =
+            instances.iter().filter(|copy| copy.kind == kind).map(|copy| copy.service.clone()).collect();
+        if kind == Kind::Server {
+            names.extend(self.locals().iter().map(|service| service.name.to_owned()));
+            names.extend(self.expected.iter().map(|name| (*name).to_owned()));
+        }
+        let mut names: Vec<String> = names.into_iter().collect();
+        let place = |name: &str| SERVICES.iter().position(|service| service.kind == kind && service.name == name);
+        names.sort_by_cached_key(|name| (place(name).unwrap_or(usize::MAX), name.clone()));
+        names
+    }
+
+    async fn detail(&self, kind: Kind, name: String, copies: Vec<Instance>) -> ServiceDetail {
+        let facts = SERVICES.iter().find(|service| service.kind == kind && service.name == name);
+        let local = if kind == Kind::Server { self.local(&name) } else { None };
+        let report = match &local {
+            Some(service) => Some(look("health", service.health()).await),
+            None => None,
+        };
+        let table = self.table();
+        let of_it = table.entries.iter().filter(|entry| entry.part.origin() == Origin::Server);
+        let tools = of_it.filter(|entry| kind == Kind::Server && entry.part.name() == name);
+        let started_ms = copies.iter().map(|copy| copy.started_ms).min();
+        let uptime = match (&report, started_ms) {
+            (Some(Ok(report)), _) => report.uptime_seconds,
+            (_, Some(started_ms)) => self.seconds_since(started_ms),
+            _ => 0,
+        };
+        let row = ServiceRow {
+            kind,
+            about: facts.map(|facts| facts.about.to_owned()).unwrap_or_default(),
+            port: facts.map_or(0, |facts| facts.port),
+            url: copies.first().map(|copy| copy.url.clone()),
+            status: service_status(&copies, report.as_ref()),
+            instances: copies.len().max(usize::from(local.is_some())) as u64,
+            version: copies
+                .first()
+                .map(|copy| copy.version.clone())
+                .or(local.is_some().then(|| self.shared.version.into())),
+            uptime_seconds: uptime,
+            restarts: copies.iter().map(|copy| u64::from(copy.restarts)).sum(),
+            last_error: copies.iter().find_map(|copy| copy.last_error.clone()),
+            tools: tools.map(|entry| entry.own.clone()).collect(),
+            name,
+        };
+        let checks = match report {
+            Some(Ok(report)) => report.checks,
+            Some(Err(fault)) => vec![Check::down("health", fault.to_string())],
+            None => Vec::new(),
+        };
+        ServiceDetail { row, checks, copies }
+    }
+
+    async fn infrastructure(&self) -> BTreeMap<String, Standing> {
+        let ports = &self.ports;
+        let store = async { ports.store.get("status", "probe").await.map(|_| "answers".to_owned()) };
+        let bus = async { ports.bus.topics().await.map(|topics| format!("{} topics", topics.len())) };
+        let logs = async { ports.logs.usage().await.map(|usage| format!("{} lines", usage.lines)) };
+        let audit = async {
+            let newest = kernel::audit::AuditQuery { limit: 1, ..Default::default() };
+            let rows = ports.audit.list(newest).await?;
+            Ok(format!("{} rows", rows.first().map_or(0, |row| row.seq)))
+        };
+        let registry = async { ports.fleet.instances().await.map(|all| format!("{} instances", all.len())) };
+        let chain = async {
+            ports.chain.status().await.map(|chain| format!("chain {}, block {}", chain.chain_id, chain.head.number))
+        };
+        let (store, bus, logs, audit, registry, chain) = tokio::join!(
+            standing("store", store),
+            standing("bus", bus),
+            standing("logs", logs),
+            standing("audit", audit),
+            standing("registry", registry),
+            standing("chain", chain)
+        );
+        [("store", store), ("bus", bus), ("logs", logs), ("audit", audit), ("registry", registry), ("chain", chain)]
+            .into_iter()
+            .map(|(name, standing)| (name.to_owned(), standing))
+            .collect()
+    }
+
+    fn seconds_since(&self, ms: UnixMs) -> u64 {
+        u64::try_from(self.ports.clock.now_ms() - ms).unwrap_or(0) / 1_000
+    }
+}
+
+fn copies_of(instances: &[Instance], kind: Kind, name: &str) -> Vec<Instance> {
+    instances.iter().filter(|copy| copy.kind == kind && copy.service == name).cloned().collect()
+}
+
+/// A service stands as its best copy does, and no better than it says of itself; without a copy it is down.
+fn service_status(copies: &[Instance], report: Option<&Result<Report, Fault>>) -> Status {
+    let supervised = copies.iter().map(|copy| copy.status).min();
+    let own = report.map(|report| report.as_ref().map_or(Status::Down, |report| report.status));
+    match (supervised, own) {
+        (Some(supervised), Some(own)) => supervised.max(own),
+        (Some(status), None) | (None, Some(status)) => status,
+        (None, None) => Status::Down,
+    }
+}
+
+/// Looks at something for as long as a look may take.
+async fn look<T>(what: &str, looking: impl Future<Output = T>) -> Result<T, Fault> {
+    tokio::time::timeout(LOOK_TIME, looking)
+        .await
+        .map_err(|_| Fault::timeout(format!("{what} did not answer within {} s", LOOK_TIME.as_secs())))
+}
+
+async fn standing(what: &str, looking: impl Future<Output = Result<String, Fault>>) -> Standing {
+    let began = Instant::now();
+    let seen = look(what, looking).await.and_then(|seen| seen);
+    let latency_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let (status, detail) = match seen {
+        Ok(detail) => (Status::Healthy, detail),
+        // What was never configured is missing, not broken.
+        Err(fault) if fault.code == Code::NotConfigured => (Status::Degraded, fault.to_string()),
+        Err(fault) => (Status::Down, fault.to_string()),
+    };
+    Standing { status, detail, latency_us }
+}
