@@ -2,9 +2,30 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
-use crate::Fault;
 use crate::ids::random_bytes;
+use crate::{Fault, UnixMs};
+
+/// A piece of work that ended: one call of one tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// Where in its trace.
+    pub trace: Trace,
+    /// The server.
+    pub server: String,
+    /// The tool.
+    pub tool: String,
+    /// `ok`, or the stable code of the refusal or failure.
+    pub outcome: String,
+    /// When it began, in milliseconds since the Unix epoch.
+    pub start_ms: UnixMs,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Where a trace's spans go, once they end. Must not wait.
+pub type SpanSink = std::sync::Arc<dyn Fn(Span) + Send + Sync>;
 
 /// Where in a trace a piece of work stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use kernel::audit::{ARGUMENTS_BYTES_MAX, Record, hex};
+use kernel::audit::{ARGUMENTS_BYTES_MAX, Record, Recorder, hex};
 use kernel::limits::Bucket;
 use kernel::mask::masked;
 use kernel::metrics::Metrics;
 use kernel::tasks::catch_panic;
+use kernel::trace::{Span, SpanSink};
 use kernel::{Access, Clock, Code, Fault};
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
@@ -52,6 +53,13 @@ pub trait Trail: Send + Sync {
     async fn record(&self, record: Record) -> Result<(), Fault>;
 }
 
+#[async_trait]
+impl Trail for Recorder {
+    async fn record(&self, record: Record) -> Result<(), Fault> {
+        Self::record(self, record).await
+    }
+}
+
 /// What the phases need to know of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct CallSpec<'a> {
@@ -76,6 +84,7 @@ struct Inner {
     metrics: Metrics,
     trail: Arc<dyn Trail>,
     config: LimitsConfig,
+    spans: Option<SpanSink>,
     buckets: Mutex<HashMap<(String, String, String), Bucket>>,
     under_way: Mutex<HashMap<String, u32>>,
 }
@@ -103,8 +112,18 @@ impl Drop for UnderWay<'_> {
 impl Phases {
     /// The phases of a process.
     pub fn new(clock: Clock, metrics: Metrics, trail: Arc<dyn Trail>, config: LimitsConfig) -> Self {
-        let inner = Inner { clock, metrics, trail, config, buckets: Mutex::default(), under_way: Mutex::default() };
-        Self { inner: Arc::new(inner) }
+        let (buckets, under_way) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { clock, metrics, trail, config, spans: None, buckets, under_way }) }
+    }
+
+    /// Has every call's span sent to `spans`. To be said before the phases are shared.
+    #[must_use]
+    pub fn with_spans(mut self, spans: SpanSink) -> Self {
+        match Arc::get_mut(&mut self.inner) {
+            Some(inner) => inner.spans = Some(spans),
+            None => tracing::error!("spans were asked for too late; none are sent"),
+        }
+        self
     }
 
     /// Runs `work` as a call of `spec`'s tool. Refusals, time-outs and panics become results with `isError`.
@@ -180,10 +199,16 @@ impl Phases {
     ) {
         let inner = &*self.inner;
         inner.metrics.call_ended(spec.server, spec.tool, outcome, took);
+        let now_ms = inner.clock.now_ms();
+        if let Some(spans) = &inner.spans {
+            let start_ms = now_ms - i64::try_from(took.as_millis()).unwrap_or(0);
+            let (server, tool, outcome) = (spec.server.to_owned(), spec.tool.to_owned(), outcome.to_owned());
+            spans(Span { trace: ctx.trace, server, tool, outcome, start_ms, took });
+        }
         let result_sha256 =
             if body.is_empty() { String::new() } else { hex(digest(&SHA256, body.as_bytes()).as_ref()) };
         let record = Record {
-            at_ms: inner.clock.now_ms(),
+            at_ms: now_ms,
             caller: ctx.caller.name.clone(),
             role: ctx.caller.role.to_string(),
             server: spec.server.into(),
