@@ -10,6 +10,8 @@
 //! - One part that is slow, dead or hostile does not hurt the others.
 //! - Nothing here decides what a caller may do by headers, or widens a role: the part's phases decide by the caller it is given.
 
+pub mod command;
+pub mod coordinator;
 pub mod events;
 pub mod gateway;
 mod gather;

@@ -80,7 +80,7 @@ impl Hints {
     /// MCP's annotations.
     pub fn annotations(&self) -> Value {
         json!({
-            "readOnlyHint": self.access == Access::Read,
+            "readOnlyHint": self.access == Access::Read && !self.destructive,
             "destructiveHint": self.destructive,
             "idempotentHint": self.idempotent,
             "openWorldHint": self.open_world,
