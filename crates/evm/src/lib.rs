@@ -5,6 +5,24 @@
 //! - Only reads are repeated on another endpoint. An endpoint's URL may hold a key: what leaves this crate names its host and port only.
 //! - Absent: keys, signing and sending. The sandbox is deployed through the development node's own unlocked accounts.
 
-pub mod abi;
+mod abi;
+mod config;
+mod flash;
+mod heads;
+mod known;
+mod logs;
+mod node;
+mod open;
+mod rpc;
+mod sandbox;
+mod simulate;
+#[cfg(test)]
+mod tests;
+mod token;
+mod trace;
+mod wire;
 
 pub use abi::Encodings;
+pub use config::{Config, Places, SandboxConfig};
+pub use node::Node;
+pub use open::{Parts, open, open_node};

@@ -34,7 +34,11 @@ pub enum FeeRule {
 
 impl FeeRule {
     /// The fee on a loan of `amount`, in the asset's smallest unit; `None` when the sum does not fit 256 bits.
-    pub fn fee(&self, amount: U256) -> Option<U256> {
+    pub fn fee(&self, amount: Amount) -> Option<Amount> {
+        self.fee_of(amount.0).map(Amount)
+    }
+
+    fn fee_of(&self, amount: U256) -> Option<U256> {
         let part = |numerator: U256, round: U256, denominator: U256| {
             Some(amount.checked_mul(numerator)?.checked_add(round)? / denominator)
         };
@@ -112,7 +116,7 @@ mod tests {
     use super::*;
 
     fn fee(rule: FeeRule, amount: u64) -> u64 {
-        rule.fee(U256::from(amount)).unwrap().to::<u64>()
+        rule.fee(Amount::from(amount)).unwrap().to::<u64>()
     }
 
     #[test]
@@ -130,8 +134,8 @@ mod tests {
 
     #[test]
     fn a_fee_that_does_not_fit_is_none_and_a_nonsense_rule_too() {
-        assert_eq!(FeeRule::BpsHalfUp { bps: 5 }.fee(U256::MAX), None);
-        assert_eq!(FeeRule::PairPerMille { per_mille: 1_000 }.fee(U256::ONE), None);
+        assert_eq!(FeeRule::BpsHalfUp { bps: 5 }.fee(Amount(U256::MAX)), None);
+        assert_eq!(FeeRule::PairPerMille { per_mille: 1_000 }.fee(Amount::from(1)), None);
     }
 
     #[test]

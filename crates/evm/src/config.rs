@@ -1,0 +1,78 @@
+//! What the chain is and where: the `[chain]` table of `flotilla.toml`, beside secrets that no file holds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kernel::Secret;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[chain]` in `flotilla.toml`. The endpoints' URLs are secrets and come from `ETHEREUM_RPC_URL`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The chain all endpoints must serve; what the first to answer says when absent.
+    pub chain_id: Option<u64>,
+    /// How long one endpoint may take for one answer, in milliseconds.
+    pub request_time_ms: u64,
+    /// How often the head is looked at, in milliseconds. The sandbox has its own.
+    pub poll_ms: u64,
+    /// Most blocks that one query for logs spans.
+    pub log_blocks_max: u64,
+    /// The local chain that stands in when no endpoint is given.
+    pub sandbox: SandboxConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            chain_id: None,
+            request_time_ms: 10_000,
+            poll_ms: 2_000,
+            log_blocks_max: 10_000,
+            sandbox: SandboxConfig::default(),
+        }
+    }
+}
+
+/// `[chain.sandbox]` in `flotilla.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SandboxConfig {
+    /// Whether it is started when no endpoint is given.
+    pub enabled: bool,
+    /// Its port; a free one when that is taken, or when 0.
+    pub port: u16,
+    /// How often its head is looked at, in milliseconds.
+    pub poll_ms: u64,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        Self { enabled: true, port: 8545, poll_ms: 100 }
+    }
+}
+
+/// What configuration files do not say.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The endpoints' URLs, in the order of preference.
+    pub endpoints: Vec<Secret>,
+    /// The folder of fetched tools: `npm/node_modules` in it holds the sandbox's binary and artefacts.
+    pub tools: PathBuf,
+    /// The folder in which the sandbox keeps its state.
+    pub data: PathBuf,
+}
+
+impl Places {
+    /// The endpoints in `ETHEREUM_RPC_URL`: one URL, or several parted by commas.
+    pub fn endpoints_in(text: &str) -> Vec<Secret> {
+        text.split(',').map(str::trim).filter(|url| !url.is_empty()).map(Secret::new).collect()
+    }
+}
+
+impl Config {
+    pub(crate) fn request_time(&self) -> Duration {
+        Duration::from_millis(self.request_time_ms)
+    }
+}

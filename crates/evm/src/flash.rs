@@ -1,0 +1,177 @@
+//! Who lends an asset within one transaction: read from each lender's own contracts at one block.
+
+use alloy_primitives::{Address as RawAddress, U256};
+use futures_util::future::join_all;
+use kernel::chain::{
+    Abi, Address, Amount, BlockId, CallRequest, Chain, FeeRule, FlashMarket, FlashSource, UnreadSource,
+};
+use kernel::{Fault, Result};
+use serde_json::{Value, json};
+
+use crate::Encodings;
+use crate::known::{Lender, Lenders};
+use crate::node::Node;
+
+/// Uniswap V3's fees, in millionths.
+const V3_FEES: [u64; 4] = [100, 500, 3_000, 10_000];
+
+pub(crate) async fn read(node: &Node, asset: Address) -> Result<FlashMarket> {
+    let lenders = lenders(node).await?;
+    let at = node.height(BlockId::Latest).await?;
+    let reader = Reader { node, asset, at: BlockId::Number(at), counters: &lenders.counters };
+    if node.code(asset, reader.at).await?.is_empty() {
+        return Err(Fault::not_found(format!("no contract at {asset}"))
+            .hint("give an ERC-20 token's address; wrapped for the native coin"));
+    }
+    let answers = join_all(lenders.lenders.iter().map(|lender| reader.read(lender))).await;
+    let mut market = FlashMarket { block_number: at, sources: Vec::new(), unread: Vec::new() };
+    for (lender, answer) in lenders.lenders.iter().zip(answers) {
+        match answer {
+            Ok(sources) => market.sources.extend(sources.into_iter().filter(|source| !source.liquidity.is_zero())),
+            Err(fault) => market.unread.push(UnreadSource { provider: lender.name().into(), reason: fault.message }),
+        }
+    }
+    market.sources.sort_by(|a, b| a.fee.millionths().cmp(&b.fee.millionths()).then(b.liquidity.cmp(&a.liquidity)));
+    Ok(market)
+}
+
+async fn lenders(node: &Node) -> Result<Lenders> {
+    if let Some(market) = &*node.market.read() {
+        return Ok(market.lenders.clone());
+    }
+    let chain_id = node.rpc.chain_id().await?;
+    Lenders::on(chain_id).ok_or_else(|| {
+        Fault::unsupported(format!("no flash lender is known on chain {chain_id}"))
+            .hint(format!("known chains: {}", crate::known::chains().join(", ")))
+    })
+}
+
+struct Reader<'a> {
+    node: &'a Node,
+    asset: Address,
+    at: BlockId,
+    /// Tokens that the asset is most likely paired with.
+    counters: &'a [Address],
+}
+
+impl Reader<'_> {
+    async fn read(&self, lender: &Lender) -> Result<Vec<FlashSource>> {
+        match lender {
+            Lender::AaveV3 { pool } => self.aave(*pool).await,
+            Lender::BalancerV2 { vault } => self.balancer(*vault).await,
+            Lender::UniswapV3 { factory } => self.uniswap_v3(*factory).await,
+            Lender::Pairs { name, factory, per_mille } => self.pairs(name, *factory, *per_mille).await,
+        }
+    }
+
+    /// What a contract returns, decoded.
+    async fn view(&self, contract: Address, function: &str, args: &[Value]) -> Result<Vec<Value>> {
+        let data = Encodings.encode_call(function, args)?;
+        let answer = self.node.call(&CallRequest::read(contract, data), self.at).await?;
+        let values = Encodings.decode_output(function, &answer).map_err(|fault| {
+            Fault::upstream(format!(
+                "contract {contract} does not answer {function} as its kind does: {}",
+                fault.message
+            ))
+        })?;
+        Ok(values.into_iter().map(|value| value.value).collect())
+    }
+
+    async fn address(&self, contract: Address, function: &str, args: &[Value]) -> Result<Address> {
+        read_as(&self.view(contract, function, args).await?, 0, function)
+    }
+
+    /// What `holder` has of the asset.
+    async fn held(&self, holder: Address) -> Result<Amount> {
+        self.node.token_balance(self.asset, holder, self.at).await
+    }
+
+    async fn aave(&self, pool: Address) -> Result<Vec<FlashSource>> {
+        // The reserve's first word is a bit map, its ninth the token that holds the liquidity. Unlisted assets have neither.
+        let call = Encodings.encode_call("getReserveData(address)", &[json!(self.asset)])?;
+        let reserve = self.node.call(&CallRequest::read(pool, call), self.at).await?;
+        let words: Vec<U256> = reserve.chunks_exact(32).map(U256::from_be_slice).collect();
+        let (Some(flags), Some(holder)) = (words.first(), words.get(8)) else {
+            return Err(Fault::upstream(format!("contract {pool} does not answer as an Aave V3 pool does")));
+        };
+        let holder = Address(RawAddress::from_word((*holder).into()));
+        let (active, paused, flash) = (flags.bit(56), flags.bit(60), flags.bit(63));
+        if holder.is_zero() || !active || paused || !flash {
+            return Ok(Vec::new());
+        }
+        let premium = self.view(pool, "FLASHLOAN_PREMIUM_TOTAL()(uint128)", &[]);
+        let (premium, liquidity) = tokio::try_join!(premium, self.held(holder))?;
+        let bps = read_as::<Amount>(&premium, 0, "FLASHLOAN_PREMIUM_TOTAL")?;
+        let bps = u64::try_from(bps.0)
+            .map_err(|_| Fault::upstream("Aave's premium is no sensible number of basis points"))?;
+        Ok(vec![FlashSource {
+            provider: "aave-v3".into(),
+            contract: pool,
+            paired_with: None,
+            liquidity,
+            fee: FeeRule::BpsHalfUp { bps },
+        }])
+    }
+
+    async fn balancer(&self, vault: Address) -> Result<Vec<FlashSource>> {
+        let collector = self.address(vault, "getProtocolFeesCollector()(address)", &[]).await?;
+        let fee = self.view(collector, "getFlashLoanFeePercentage()(uint256)", &[]);
+        let (fee, liquidity) = tokio::try_join!(fee, self.held(vault))?;
+        let wad = read_as(&fee, 0, "getFlashLoanFeePercentage")?;
+        let fee = FeeRule::WadUp { wad };
+        Ok(vec![FlashSource { provider: "balancer-v2".into(), contract: vault, paired_with: None, liquidity, fee }])
+    }
+
+    async fn uniswap_v3(&self, factory: Address) -> Result<Vec<FlashSource>> {
+        let pools = self.partners().flat_map(|counter| V3_FEES.map(|fee| (counter, fee)));
+        let sources = join_all(pools.map(|(counter, fee)| async move {
+            let args = [json!(self.asset), json!(counter), json!(fee)];
+            let pool = self.address(factory, "getPool(address,address,uint24)(address)", &args).await?;
+            if pool.is_zero() {
+                return Ok(None);
+            }
+            Ok(Some(FlashSource {
+                provider: "uniswap-v3".into(),
+                contract: pool,
+                paired_with: Some(counter),
+                liquidity: self.held(pool).await?,
+                fee: FeeRule::MillionthsUp { millionths: fee },
+            }))
+        }));
+        sources.await.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    async fn pairs(&self, name: &str, factory: Address, per_mille: u64) -> Result<Vec<FlashSource>> {
+        let sources = join_all(self.partners().map(|counter| async move {
+            let args = [json!(self.asset), json!(counter)];
+            let pair = self.address(factory, "getPair(address,address)(address)", &args).await?;
+            if pair.is_zero() {
+                return Ok(None);
+            }
+            let (first, reserves) = tokio::try_join!(
+                self.address(pair, "token0()(address)", &[]),
+                self.view(pair, "getReserves()(uint112,uint112,uint32)", &[])
+            )?;
+            let reserve: Amount = read_as(&reserves, usize::from(first != self.asset), "getReserves")?;
+            Ok(Some(FlashSource {
+                provider: name.into(),
+                contract: pair,
+                paired_with: Some(counter),
+                // A pair refuses to lend its whole reserve.
+                liquidity: Amount(reserve.saturating_sub(U256::ONE)),
+                fee: FeeRule::PairPerMille { per_mille },
+            }))
+        }));
+        sources.await.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    fn partners(&self) -> impl Iterator<Item = Address> {
+        self.counters.iter().copied().filter(|counter| *counter != self.asset)
+    }
+}
+
+fn read_as<T: serde::de::DeserializeOwned>(values: &[Value], at: usize, function: &str) -> Result<T> {
+    let value = values.get(at).cloned().unwrap_or_default();
+    serde_json::from_value(value)
+        .map_err(|error| Fault::upstream(format!("{function} answered something else: {error}")))
+}

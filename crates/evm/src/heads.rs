@@ -1,0 +1,201 @@
+//! Follows the chain's head: publishes each new block and every reorganisation, which it knows by parent hashes.
+//!
+//! What is remembered changes only after the events about it are published, so a bus that is away delays events and loses none.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::bus::{Bus, NewEvent};
+use kernel::chain::{BlockId, CHAIN_TOPIC, HEAD_EVENT, Hash, Head, REORG_EVENT, Reorg};
+use kernel::metrics::Metrics;
+use kernel::{Code, OnEnd, Result, Tasks};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::node::Node;
+
+/// How many of the newest blocks are remembered, and how far back a reorganisation's ancestor is looked for.
+const REMEMBERED: usize = 256;
+/// Who publishes.
+const SOURCE: &str = "blockchain-integration";
+
+/// What is known of the newest blocks.
+pub(crate) struct Heads {
+    known: Mutex<Known>,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Known {
+    tip: Option<Head>,
+    /// The newest blocks, oldest first, without gaps.
+    blocks: VecDeque<(u64, Hash)>,
+    reorgs: u64,
+}
+
+/// What a look at the head found.
+struct Change {
+    /// New blocks, oldest first.
+    added: Vec<Head>,
+    reorg: Option<Reorg>,
+    /// Whether `added` does not connect to what was known.
+    gap: bool,
+}
+
+impl Heads {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self { known: Mutex::default(), metrics }
+    }
+
+    pub(crate) fn tip(&self) -> Option<Head> {
+        self.known.lock().tip.clone()
+    }
+
+    pub(crate) fn reorgs_seen(&self) -> u64 {
+        self.known.lock().reorgs
+    }
+
+    fn knows(&self, number: u64, hash: Hash) -> bool {
+        self.known.lock().blocks.iter().rev().any(|block| *block == (number, hash))
+    }
+
+    /// Looks once: publishes what changed since the last look, then remembers it.
+    pub(crate) async fn look(&self, node: &Node, bus: &dyn Bus) -> Result<()> {
+        let head = node.wire_block(BlockId::Latest).await?.head;
+        let Some(change) = self.change(node, head).await? else { return Ok(()) };
+        if let Some(reorg) = &change.reorg {
+            publish(bus, REORG_EVENT, reorg).await?;
+        }
+        for head in &change.added {
+            publish(bus, HEAD_EVENT, head).await?;
+        }
+        self.remember(node, change).await
+    }
+
+    async fn change(&self, node: &Node, head: Head) -> Result<Option<Change>> {
+        let Some(tip) = self.tip() else { return Ok(Some(Change { added: vec![head], reorg: None, gap: true })) };
+        if head.hash == tip.hash {
+            return Ok(None);
+        }
+        if self.knows(head.number, head.hash) {
+            // The chain was rolled back, or an endpoint is behind the one asked before. Only development nodes roll back without
+            // putting other blocks in place; anywhere else the blocks that follow will tell.
+            let rolled_back = development_node(node).await?;
+            let reorg = || Change { added: Vec::new(), reorg: Some(self.reorg(Some(head.number), &[])), gap: false };
+            return Ok(rolled_back.then(reorg));
+        }
+        let (added, ancestor) = self.back_to_known(node, head).await?;
+        match ancestor {
+            Some(number) if number == tip.number => Ok(Some(Change { added, reorg: None, gap: false })),
+            Some(_) => Ok(Some(Change { reorg: Some(self.reorg(ancestor, &added)), added, gap: false })),
+            None => {
+                // Too far to walk: either much was missed, or more changed than is remembered.
+                let stands = match node.wire_block(BlockId::Number(tip.number)).await {
+                    Ok(block) => block.head.hash == tip.hash,
+                    Err(fault) if fault.code == Code::NotFound => false,
+                    Err(fault) => return Err(fault),
+                };
+                let reorg = (!stands).then(|| self.reorg(None, &added));
+                Ok(Some(Change { added, reorg, gap: true }))
+            }
+        }
+    }
+
+    /// The blocks from `head` back to one that is known, oldest first, and that one's height.
+    async fn back_to_known(&self, node: &Node, head: Head) -> Result<(Vec<Head>, Option<u64>)> {
+        let mut oldest = head.clone();
+        let mut added = vec![head];
+        loop {
+            let below = oldest.number.checked_sub(1);
+            if let Some(below) = below.filter(|below| self.knows(*below, oldest.parent_hash)) {
+                added.reverse();
+                return Ok((added, Some(below)));
+            }
+            if below.is_none() || added.len() >= REMEMBERED {
+                added.reverse();
+                return Ok((added, None));
+            }
+            oldest = node.wire_block(BlockId::Hash(oldest.parent_hash)).await?.head;
+            added.push(oldest.clone());
+        }
+    }
+
+    fn reorg(&self, ancestor: Option<u64>, added: &[Head]) -> Reorg {
+        let known = self.known.lock();
+        let removed = known.blocks.iter().filter(|(number, _)| ancestor.is_none_or(|ancestor| *number > ancestor));
+        let removed: Vec<Hash> = removed.map(|(_, hash)| *hash).collect();
+        Reorg { depth: removed.len() as u64, ancestor, removed, added: added.iter().map(|head| head.hash).collect() }
+    }
+
+    async fn remember(&self, node: &Node, change: Change) -> Result<()> {
+        let tip = match (change.added.last(), change.reorg.as_ref().and_then(|reorg| reorg.ancestor)) {
+            (Some(newest), _) => newest.clone(),
+            (None, Some(ancestor)) => node.wire_block(BlockId::Number(ancestor)).await?.head,
+            (None, None) => return Ok(()),
+        };
+        let mut known = self.known.lock();
+        if let Some(reorg) = &change.reorg {
+            known.reorgs += 1;
+            self.metrics.chain_reorgs.inc();
+            tracing::warn!(depth = reorg.depth, ancestor = reorg.ancestor, "the chain was reorganised");
+            known.blocks.retain(|(number, _)| reorg.ancestor.is_some_and(|ancestor| *number <= ancestor));
+        }
+        if change.gap {
+            known.blocks.clear();
+        }
+        known.blocks.extend(change.added.iter().map(|head| (head.number, head.hash)));
+        let excess = known.blocks.len().saturating_sub(REMEMBERED);
+        known.blocks.drain(..excess);
+        self.metrics.chain_head.set(tip.number as i64);
+        known.tip = Some(tip);
+        Ok(())
+    }
+}
+
+/// Whether the node is one that a developer may roll back by hand.
+async fn development_node(node: &Node) -> Result<bool> {
+    let version: String = node.rpc.read("web3_clientVersion", json!([])).await?;
+    let version = version.to_lowercase();
+    Ok(["anvil", "hardhat", "ganache"].iter().any(|name| version.contains(name)))
+}
+
+async fn publish(bus: &dyn Bus, kind: &str, data: &impl Serialize) -> Result<()> {
+    let event = NewEvent {
+        topic: CHAIN_TOPIC.into(),
+        kind: kind.into(),
+        source: SOURCE.into(),
+        trace_id: None,
+        data: json!(data),
+    };
+    bus.publish(event).await.map(|_| ())
+}
+
+/// Looks every `every` until `tasks` stops, and asks endpoints that failed whether they are well again.
+pub(crate) fn follow(node: Node, bus: Arc<dyn Bus>, every: Duration, tasks: &Tasks) {
+    let stopping = tasks.stopping();
+    let watch = async move {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            ticks.tick().await;
+            node.rpc.probe().await;
+            let looked = node.heads.look(&node, bus.as_ref()).await;
+            match &looked {
+                Err(fault) if !failing => tracing::warn!(error = %fault, "the chain's head cannot be read"),
+                Ok(()) if failing => tracing::info!("the chain's head can be read again"),
+                _ => {}
+            }
+            failing = looked.is_err();
+        }
+    };
+    tasks.spawn("chain head", OnEnd::StopOwner, async move {
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = watch => {}
+        }
+    });
+}

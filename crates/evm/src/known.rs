@@ -1,0 +1,164 @@
+//! The flash lenders known on each chain, by the addresses that their protocols publish.
+
+use kernel::chain::Address;
+
+/// A lender's kind and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) enum Lender {
+    AaveV3 {
+        pool: Address,
+    },
+    BalancerV2 {
+        vault: Address,
+    },
+    UniswapV3 {
+        factory: Address,
+    },
+    /// Constant-product pairs with Uniswap V2's interface.
+    Pairs {
+        name: &'static str,
+        factory: Address,
+        per_mille: u64,
+    },
+}
+
+impl Lender {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::AaveV3 { .. } => "aave-v3",
+            Self::BalancerV2 { .. } => "balancer-v2",
+            Self::UniswapV3 { .. } => "uniswap-v3",
+            Self::Pairs { name, .. } => name,
+        }
+    }
+}
+
+/// A chain's lenders, and the tokens that others are most often paired with.
+#[derive(Debug, Clone)]
+pub(crate) struct Lenders {
+    pub(crate) lenders: Vec<Lender>,
+    pub(crate) counters: Vec<Address>,
+}
+
+/// One row of the table: addresses as text, an empty one where the protocol is not there.
+struct Row {
+    chain_id: u64,
+    name: &'static str,
+    aave_v3: &'static str,
+    balancer_v2: &'static str,
+    uniswap_v3: &'static str,
+    uniswap_v2: &'static str,
+    sushiswap_v2: &'static str,
+    counters: &'static [&'static str],
+}
+
+/// The vault has the same address on every chain it was deployed to.
+const BALANCER: &str = "0xBA12222222228d8Ba445958a75a0704d566BF2C8";
+/// So has the factory, on the chains of its first deployment.
+const V3_FACTORY: &str = "0x1F98431c8aD98523631AE4a59f267346ea31F984";
+/// And Aave's pool, on the chains of its first.
+const AAVE: &str = "0x794a61358D6845594F94dc1DB02A252b5b4814aD";
+
+const ROWS: [Row; 5] = [
+    Row {
+        chain_id: 1,
+        name: "Ethereum",
+        aave_v3: "0x87870Bca3F3fD6335C3F4ce8392D69350B4fA4E2",
+        balancer_v2: BALANCER,
+        uniswap_v3: V3_FACTORY,
+        uniswap_v2: "0x5C69bEe701ef814a2B6a3EDD4B1652CB9cc5aA6f",
+        sushiswap_v2: "0xC0AEe478e3658e2610c5F7A4A2E1777cE9e4f2Ac",
+        counters: &[
+            "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2",
+            "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48",
+            "0xdAC17F958D2ee523a2206206994597C13D831ec7",
+            "0x6B175474E89094C44Da98b954EedeAC495271d0F",
+            "0x2260FAC5E5542a773Aa44fBCfeDf7C193bc2C599",
+        ],
+    },
+    Row {
+        chain_id: 10,
+        name: "Optimism",
+        aave_v3: AAVE,
+        balancer_v2: BALANCER,
+        uniswap_v3: V3_FACTORY,
+        uniswap_v2: "",
+        sushiswap_v2: "",
+        counters: &["0x4200000000000000000000000000000000000006", "0x0b2C639c533813f4Aa9D7837CAf62653d097Ff85"],
+    },
+    Row {
+        chain_id: 137,
+        name: "Polygon",
+        aave_v3: AAVE,
+        balancer_v2: BALANCER,
+        uniswap_v3: V3_FACTORY,
+        uniswap_v2: "",
+        sushiswap_v2: "0xc35DADB65012eC5796536bD9864eD8773aBc74C4",
+        counters: &["0x0d500B1d8E8eF31E21C99d1Db9A6444d3ADf1270", "0x7ceB23fD6bC0adD59E62ac25578270cFf1b9f619"],
+    },
+    Row {
+        chain_id: 8_453,
+        name: "Base",
+        aave_v3: "0xA238Dd80C259a72e81d7e4664a9801593F98d1c5",
+        balancer_v2: BALANCER,
+        uniswap_v3: "0x33128a8fC17869897dcE68Ed026d694621f6FDfD",
+        uniswap_v2: "0x8909Dc15e40173Ff4699343b6eB8132c65e18eC6",
+        sushiswap_v2: "",
+        counters: &["0x4200000000000000000000000000000000000006", "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"],
+    },
+    Row {
+        chain_id: 42_161,
+        name: "Arbitrum One",
+        aave_v3: AAVE,
+        balancer_v2: BALANCER,
+        uniswap_v3: V3_FACTORY,
+        uniswap_v2: "",
+        sushiswap_v2: "0xc35DADB65012eC5796536bD9864eD8773aBc74C4",
+        counters: &["0x82aF49447D8a07e3bd95BD0d56f35241523fBab1", "0xaf88d065e77c8cC2239327C5EDb3A432268e5831"],
+    },
+];
+
+/// The chains with known lenders, for people.
+pub(crate) fn chains() -> Vec<String> {
+    ROWS.iter().map(|row| format!("{} ({})", row.name, row.chain_id)).collect()
+}
+
+impl Lenders {
+    /// Those on chain `chain_id`; `None` when none is known there.
+    pub(crate) fn on(chain_id: u64) -> Option<Self> {
+        let row = ROWS.iter().find(|row| row.chain_id == chain_id)?;
+        // The table is ours and tested to parse: what does not is an empty cell.
+        let at = |text: &str| text.parse::<Address>().ok();
+        let lenders = [
+            at(row.balancer_v2).map(|vault| Lender::BalancerV2 { vault }),
+            at(row.aave_v3).map(|pool| Lender::AaveV3 { pool }),
+            at(row.uniswap_v3).map(|factory| Lender::UniswapV3 { factory }),
+            at(row.uniswap_v2).map(|factory| Lender::Pairs { name: "uniswap-v2", factory, per_mille: 3 }),
+            at(row.sushiswap_v2).map(|factory| Lender::Pairs { name: "sushiswap-v2", factory, per_mille: 3 }),
+        ];
+        Some(Self {
+            lenders: lenders.into_iter().flatten().collect(),
+            counters: row.counters.iter().filter_map(|text| at(text)).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_written_with_its_checksum() {
+        for row in ROWS {
+            let cells = [row.aave_v3, row.balancer_v2, row.uniswap_v3, row.uniswap_v2, row.sushiswap_v2];
+            for text in cells.iter().filter(|text| !text.is_empty()).chain(row.counters) {
+                assert_eq!(
+                    text.parse::<Address>().map(|address| address.to_string()),
+                    Ok((*text).to_owned()),
+                    "{}",
+                    row.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! From configuration to a chain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::bus::Bus;
+use kernel::chain::{Chain, Unconfigured};
+use kernel::metrics::Metrics;
+use kernel::{Clock, Fault, Result, Secret, Tasks};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use crate::config::{Config, Places};
+use crate::heads::{self, Heads};
+use crate::node::Node;
+use crate::rpc::{self, Door, Rpc, open_door};
+use crate::sandbox::{self, Sandbox, Tools};
+
+/// What a chain needs of the fleet.
+#[derive(Clone)]
+pub struct Parts {
+    /// Time.
+    pub clock: Clock,
+    /// Owns the head tracking and the sandbox.
+    pub tasks: Tasks,
+    /// Figures.
+    pub metrics: Metrics,
+    /// Where heads and reorganisations are published.
+    pub bus: Arc<dyn Bus>,
+}
+
+/// The chain that the configuration asks for: the endpoints given, else the sandbox, else one that says what to set or install.
+/// Makes no request and does not wait: a sandbox starts in the background and requests wait for it.
+pub fn open(config: &Config, places: &Places, parts: &Parts) -> Arc<dyn Chain> {
+    match open_node(config, places, parts) {
+        Ok(node) => Arc::new(node),
+        Err(fault) => {
+            tracing::warn!(error = %fault, "no chain");
+            Arc::new(Unconfigured::because(fault))
+        }
+    }
+}
+
+/// The same, with the reason when there is none.
+///
+/// # Errors
+/// A URL cannot be read, or there is none and the sandbox is off or not installed.
+pub fn open_node(config: &Config, places: &Places, parts: &Parts) -> Result<Node> {
+    if !places.endpoints.is_empty() {
+        let node = node(config, places.endpoints.clone(), open_door(), parts)?;
+        heads::follow(node.clone(), Arc::clone(&parts.bus), Duration::from_millis(config.poll_ms), &parts.tasks);
+        return Ok(node);
+    }
+    if !config.sandbox.enabled {
+        return Err(Fault::not_configured("no EVM node is configured and the sandbox chain is off")
+            .hint("set ETHEREUM_RPC_URL to a node's URL, or `enabled = true` under [chain.sandbox]"));
+    }
+    let tools = Tools::find(&places.tools)?;
+    let (door, watched) = watch::channel(Door::Opening);
+    // The port is known once it listens; until then the door is closed.
+    let node = node(config, vec![Secret::new("http://127.0.0.1:1")], watched, parts)?;
+    heads::follow(node.clone(), Arc::clone(&parts.bus), Duration::from_millis(config.sandbox.poll_ms), &parts.tasks);
+    let sandbox = Sandbox {
+        tools,
+        store: sandbox::state_in(&places.data),
+        port: config.sandbox.port,
+        request_time: config.request_time(),
+        clock: parts.clock.clone(),
+        metrics: parts.metrics.clone(),
+        tasks: parts.tasks.clone(),
+        rpc: Arc::clone(&node.rpc),
+        door,
+        market: Arc::clone(&node.market),
+    };
+    sandbox.supervise();
+    Ok(node)
+}
+
+fn node(config: &Config, urls: Vec<Secret>, door: watch::Receiver<Door>, parts: &Parts) -> Result<Node> {
+    let rpc = Rpc::new(rpc::Parts {
+        urls,
+        chain_id: config.chain_id,
+        request_time: config.request_time(),
+        door,
+        clock: parts.clock.clone(),
+        metrics: parts.metrics.clone(),
+    })?;
+    Ok(Node {
+        rpc: Arc::new(rpc),
+        heads: Arc::new(Heads::new(parts.metrics.clone())),
+        clock: parts.clock.clone(),
+        log_blocks_max: config.log_blocks_max,
+        market: Arc::new(RwLock::new(None)),
+    })
+}

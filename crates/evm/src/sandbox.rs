@@ -1,0 +1,206 @@
+//! The sandbox: a local development chain under supervision, with a small market on it.
+//!
+//! Invariants:
+//! - It is anvil as its makers ship it, in a process group of its own, and it ends with this process whatever way that ends.
+//! - Requests wait while it is being started; no caller sees it half made.
+//! - Its state is saved soon after every change. A chain that was killed comes back with it; the market is deployed again only
+//!   when there is no state.
+//! - Its accounts are the ones whose keys everybody knows. It listens on this machine only.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kernel::backoff::Backoff;
+use kernel::chain::{Address, Deployment};
+use kernel::metrics::Metrics;
+use kernel::{Clock, Code, Fault, OnEnd, Result, Secret, Tasks};
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+mod anvil;
+mod deploy;
+mod rlp;
+mod state;
+mod tools;
+
+use anvil::Anvil;
+use state::Store;
+pub(crate) use tools::Tools;
+
+use crate::known::{Lender, Lenders};
+use crate::rpc::{Door, Parts, Rpc, SharedRpc, open_door};
+
+/// Waits between attempts to start.
+const RESTART: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(30) };
+/// After this many failed starts in a row callers are told instead of kept waiting.
+const STARTS_BEFORE_SHUT: u32 = 3;
+/// Having run this long, it is taken for well.
+const WELL_AFTER: Duration = Duration::from_secs(10);
+/// How often its head is looked at, to save its state.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// Saving takes at most this part of the time.
+const SAVE_SHARE: u32 = 20;
+
+/// What was deployed.
+#[derive(Debug, Clone)]
+pub(crate) struct Market {
+    pub(crate) deployments: Vec<Deployment>,
+    /// Funded accounts.
+    pub(crate) accounts: Vec<Address>,
+    pub(crate) lenders: Lenders,
+}
+
+/// The market as it is written to the data folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) chain_id: u64,
+    pub(crate) deployments: Vec<Deployment>,
+    pub(crate) accounts: Vec<Address>,
+}
+
+impl From<Record> for Market {
+    fn from(record: Record) -> Self {
+        let named = |name: &str| record.deployments.iter().find(|d| d.name == name).map(|d| d.address);
+        let factory = named(deploy::FACTORY);
+        let lenders = Lenders {
+            lenders: factory
+                .map(|factory| Lender::Pairs { name: "uniswap-v2", factory, per_mille: 3 })
+                .into_iter()
+                .collect(),
+            counters: deploy::TOKENS.iter().filter_map(|name| named(name)).collect(),
+        };
+        Self { deployments: record.deployments, accounts: record.accounts, lenders }
+    }
+}
+
+/// What the sandbox needs to run.
+pub(crate) struct Sandbox {
+    pub(crate) tools: Tools,
+    pub(crate) store: Store,
+    pub(crate) port: u16,
+    pub(crate) request_time: Duration,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+    pub(crate) tasks: Tasks,
+    /// Where callers' requests go; told of the port at every start.
+    pub(crate) rpc: SharedRpc,
+    pub(crate) door: watch::Sender<Door>,
+    pub(crate) market: Arc<RwLock<Option<Market>>>,
+}
+
+/// How a run of the chain ended.
+enum Ended {
+    Stopped,
+    Died { fault: Fault, lived: Duration },
+}
+
+impl Sandbox {
+    /// Keeps the chain running until its owner stops.
+    pub(crate) fn supervise(self) {
+        let tasks = self.tasks.clone();
+        tasks.spawn("sandbox chain", OnEnd::StopOwner, async move { self.keep_running().await });
+    }
+
+    async fn keep_running(mut self) {
+        let stopping = self.tasks.stopping();
+        let mut failures = 0;
+        loop {
+            let (fault, lived) = match self.run(&stopping).await {
+                Ended::Stopped => return,
+                Ended::Died { fault, lived } => (fault, lived),
+            };
+            failures = if lived >= WELL_AFTER { 1 } else { failures + 1 };
+            tracing::warn!(error = %fault, failures, "the sandbox chain ended and is started again");
+            let told = failures > STARTS_BEFORE_SHUT;
+            self.door.send_replace(if told {
+                Door::Shut(fault.context("the sandbox chain does not start"))
+            } else {
+                Door::Opening
+            });
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = tokio::time::sleep(RESTART.wait(failures)) => {}
+            }
+        }
+    }
+
+    /// Starts the chain, opens the door, and stays until it ends.
+    async fn run(&mut self, stopping: &CancellationToken) -> Ended {
+        let began = Instant::now();
+        let ready = tokio::select! {
+            () = stopping.cancelled() => return Ended::Stopped,
+            ready = self.start() => ready,
+        };
+        let (mut anvil, own) = match ready {
+            Ok(ready) => ready,
+            Err(fault) => return Ended::Died { fault, lived: Duration::ZERO },
+        };
+        tracing::info!(port = anvil.port(), took_ms = began.elapsed().as_millis() as u64, "the sandbox chain is ready");
+        self.door.send_replace(Door::Open);
+        let ready_at = Instant::now();
+        let fault = tokio::select! {
+            () = stopping.cancelled() => {
+                self.door.send_replace(Door::Shut(Fault::unavailable("the sandbox chain was stopped")));
+                self.store.save_if_changed(&own).await;
+                anvil.stop().await;
+                return Ended::Stopped;
+            }
+            fault = anvil.ended() => fault,
+            () = self.keep_saving(&own) => Fault::internal("saving the sandbox chain's state ended"),
+        };
+        Ended::Died { fault, lived: ready_at.elapsed() }
+    }
+
+    /// A running chain with its market, and a client of it for our own use.
+    async fn start(&mut self) -> Result<(Anvil, Rpc)> {
+        let anvil = Anvil::start(&self.tools.anvil, self.port, &self.store.cache(), &self.tasks).await?;
+        let url = Secret::new(format!("http://127.0.0.1:{}", anvil.port()));
+        let own = Rpc::new(Parts {
+            urls: vec![url.clone()],
+            chain_id: None,
+            request_time: self.request_time,
+            door: open_door(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+        })?;
+        own.once::<Option<bool>>("anvil_setLoggingEnabled", serde_json::json!([false])).await?;
+        let record = match self.store.restore(&own).await {
+            Some(record) => record,
+            None => {
+                let record = deploy::market(&own, &self.tools)
+                    .await
+                    .map_err(|f| f.context("cannot deploy the sandbox's market"))?;
+                self.store.keep(&record).await?;
+                self.store.save_if_changed(&own).await;
+                record
+            }
+        };
+        *self.market.write() = Some(record.into());
+        self.rpc.retarget(&url)?;
+        // The same port again after a restart, so that others who use the chain find it.
+        self.port = anvil.port();
+        Ok((anvil, own))
+    }
+
+    /// Saves the state whenever it changed, in a bounded share of the time.
+    async fn keep_saving(&self, own: &Rpc) {
+        loop {
+            let took = self.store.save_if_changed(own).await;
+            tokio::time::sleep(SAVE_EVERY.max(took * SAVE_SHARE)).await;
+        }
+    }
+}
+
+/// The fault when the sandbox's parts are not there.
+pub(crate) fn not_installed(what: &str, path: &Path) -> Fault {
+    Fault::new(Code::NotConfigured, format!("the sandbox chain needs {what}, which is not at {}", path.display()))
+        .hint("install Node.js and run `cargo xtask up`, or set ETHEREUM_RPC_URL to a node's URL")
+}
+
+/// The sandbox's files within the data folder.
+pub(crate) fn state_in(data: &Path) -> Store {
+    Store::new(data.join("sandbox"))
+}

@@ -1,0 +1,133 @@
+//! The sandbox's state in the data folder: the chain as anvil dumps it, and what was deployed on it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{Bytes, U64};
+use futures_util::future::try_join_all;
+use kernel::{Fault, Result};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::fs;
+
+use super::Record;
+use crate::node::latest;
+use crate::rpc::Rpc;
+
+/// The files.
+pub(crate) struct Store {
+    folder: PathBuf,
+    /// The height of the state last saved.
+    saved: Mutex<Option<u64>>,
+}
+
+impl Store {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder, saved: Mutex::new(None) }
+    }
+
+    /// Where anvil puts old states that do not fit its memory.
+    pub(super) fn cache(&self) -> PathBuf {
+        self.folder.join("cache")
+    }
+
+    fn chain(&self) -> PathBuf {
+        self.folder.join("chain.gz")
+    }
+
+    fn market(&self) -> PathBuf {
+        self.folder.join("market.json")
+    }
+
+    /// Puts the saved state into a fresh chain; `None` when there is none that fits, with the reason logged.
+    pub(super) async fn restore(&self, rpc: &Rpc) -> Option<Record> {
+        match self.try_restore(rpc).await {
+            Ok(restored) => restored,
+            Err(fault) => {
+                tracing::warn!(error = %fault, "the sandbox's saved state cannot be used, the market is deployed anew");
+                None
+            }
+        }
+    }
+
+    async fn try_restore(&self, rpc: &Rpc) -> Result<Option<Record>> {
+        let (Some(chain), Some(market)) = (read(&self.chain()).await?, read(&self.market()).await?) else {
+            return Ok(None);
+        };
+        let record: Record = serde_json::from_slice(&market)
+            .map_err(|error| Fault::unavailable(format!("{} cannot be read: {error}", self.market().display())))?;
+        let loaded: bool = rpc.once("anvil_loadState", json!([Bytes::from(chain)])).await?;
+        let codes = record.deployments.iter().map(|deployment| async move {
+            let code: Bytes = rpc.read("eth_getCode", json!([deployment.address, latest()])).await?;
+            Ok::<_, Fault>(!code.is_empty())
+        });
+        let there = loaded && try_join_all(codes).await?.into_iter().all(|there| there);
+        if !there {
+            return Err(Fault::unavailable("the saved state does not hold the market"));
+        }
+        *self.saved.lock() = Some(height(rpc).await?);
+        Ok(Some(record))
+    }
+
+    /// Writes what was deployed.
+    pub(super) async fn keep(&self, record: &Record) -> Result<()> {
+        *self.saved.lock() = None;
+        let text = serde_json::to_vec_pretty(record)
+            .map_err(|error| Fault::internal(format!("cannot write the market: {error}")))?;
+        write(&self.market(), &text).await
+    }
+
+    /// Saves the chain's state if it grew since. Returns how long it took; a failure is logged and the next save tries again.
+    pub(super) async fn save_if_changed(&self, rpc: &Rpc) -> Duration {
+        let began = Instant::now();
+        if let Err(fault) = self.try_save(rpc).await {
+            tracing::warn!(error = %fault, "the sandbox's state could not be saved");
+        }
+        began.elapsed()
+    }
+
+    /// Saves at once; `None` when a block was being made.
+    #[cfg(test)]
+    pub(crate) async fn save_now(&self, rpc: &Rpc) -> Option<()> {
+        self.try_save(rpc).await.unwrap();
+        (*self.saved.lock()).map(|_| ())
+    }
+
+    async fn try_save(&self, rpc: &Rpc) -> Result<()> {
+        let before = height(rpc).await?;
+        if *self.saved.lock() == Some(before) {
+            return Ok(());
+        }
+        let state: Bytes = rpc.read("anvil_dumpState", json!([])).await?;
+        if height(rpc).await? != before {
+            // A block was being made: accounts and blocks may not belong together. The next save will find it quieter.
+            return Ok(());
+        }
+        write(&self.chain(), &state).await?;
+        *self.saved.lock() = Some(before);
+        Ok(())
+    }
+}
+
+async fn height(rpc: &Rpc) -> Result<u64> {
+    Ok(rpc.read::<U64>("eth_blockNumber", json!([])).await?.to())
+}
+
+async fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Fault::unavailable(format!("{} cannot be read: {error}", path.display()))),
+    }
+}
+
+/// Writes whole or not at all.
+async fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let wrong = |error: std::io::Error| Fault::unavailable(format!("{} cannot be written: {error}", path.display()));
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).await.map_err(wrong)?;
+    }
+    let new = path.with_extension("new");
+    fs::write(&new, bytes).await.map_err(wrong)?;
+    fs::rename(&new, path).await.map_err(wrong)
+}

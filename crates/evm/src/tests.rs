@@ -1,0 +1,8 @@
+//! Against a real anvil, each test with its own.
+
+mod chain;
+mod flash;
+mod reorg;
+mod sandbox;
+mod simulation;
+mod world;

@@ -1,0 +1,159 @@
+//! The sandbox's life: start, death, stop, saved state, missing parts.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kernel::chain::{BlockId, Chain};
+use kernel::fake::World;
+use kernel::{Code, Secret};
+use serde_json::json;
+
+use super::world::{Sandbox, ether, parts, sandbox, sandbox_in};
+use crate::{Config, Places, SandboxConfig, open, open_node};
+
+/// The process whose command line names this sandbox's folder.
+fn process_of(sandbox: &Sandbox) -> i32 {
+    let folder = sandbox.data.path().to_str().unwrap();
+    let ours = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(folder)
+    };
+    let pids =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    pids.into_iter().find(ours).expect("anvil runs")
+}
+
+fn alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+#[expect(unsafe_code, reason = "killing a process is a system call")]
+fn kill(pid: i32) {
+    // SAFETY: `pid` is a child of this test, found by its command line a moment ago.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+}
+
+fn saved(sandbox: &Sandbox) -> Option<Vec<u8>> {
+    std::fs::read(sandbox.data.path().join("sandbox/chain.gz")).ok()
+}
+
+#[tokio::test]
+async fn it_is_ready_within_three_seconds() {
+    let began = Instant::now();
+    let Some(sandbox) = sandbox() else { return };
+    sandbox.node.status().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn killed_it_comes_back_with_its_state_while_callers_wait() {
+    let Some(sandbox) = sandbox() else { return };
+    let (me, usdc) = (sandbox.account(1).await, sandbox.at("usdc").await);
+    let receipt = sandbox.send(json!({ "from": me, "to": sandbox.account(2).await, "value": "0x5" })).await;
+    let (port, before) = (sandbox.node.status().await.unwrap().endpoints[0].endpoint.clone(), process_of(&sandbox));
+    // Until the save that holds the transaction is on disk.
+    let own = crate::sandbox::state_in(sandbox.data.path());
+    while own.save_now(&sandbox.node.rpc).await.is_none() {}
+    kill(before);
+    // A caller that asks at once just waits.
+    let balance = sandbox.node.balance(sandbox.account(2).await, BlockId::Latest).await.unwrap();
+    assert_eq!(balance.to_string(), "10000000000000000000005");
+    assert!(sandbox.node.receipt(receipt.transaction_hash).await.unwrap().success);
+    assert_eq!(sandbox.node.token(usdc, BlockId::Latest).await.unwrap().symbol.as_deref(), Some("USDC"));
+    assert_eq!(sandbox.node.status().await.unwrap().endpoints[0].endpoint, port, "others find it where it was");
+    assert_ne!(process_of(&sandbox), before);
+    // And it goes on from there.
+    assert_eq!(sandbox.send(json!({ "from": me, "to": me })).await.block_number, receipt.block_number + 1);
+}
+
+#[tokio::test]
+async fn stopped_and_started_again_it_is_the_same_chain() {
+    let Some(first) = sandbox() else { return };
+    let (me, head) = (first.account(1).await, first.node.status().await.unwrap().head);
+    let receipt = first.send(json!({ "from": me, "to": me })).await;
+    assert_eq!(receipt.block_number, head.number + 1);
+    let pid = process_of(&first);
+    assert_eq!(first.tasks.drain(Duration::from_secs(20)).await, 0);
+    assert!(!alive(pid), "a stop leaves no process");
+    assert_eq!(first.node.status().await.unwrap_err().code, Code::Unavailable);
+
+    let second = sandbox_in(first.data, 0).unwrap();
+    let status = second.node.status().await.unwrap();
+    assert_eq!((status.head.number, status.head.hash), (receipt.block_number, receipt.block_hash));
+    assert_eq!(status.deployments.len(), 8);
+}
+
+#[tokio::test]
+async fn state_that_cannot_be_read_is_replaced_by_a_new_market() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("sandbox");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("chain.gz"), b"not a state").unwrap();
+    std::fs::write(folder.join("market.json"), br#"{"chain_id":31337,"deployments":[],"accounts":[]}"#).unwrap();
+    let Some(sandbox) = sandbox_in(data, 0) else { return };
+    let weth = sandbox.at("weth").await;
+    assert_eq!(sandbox.node.token(weth, BlockId::Latest).await.unwrap().symbol.as_deref(), Some("WETH"));
+    assert!(saved(&sandbox).is_some_and(|state| state != b"not a state"));
+}
+
+#[tokio::test]
+async fn a_taken_port_gives_way_to_a_free_one() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let Some(sandbox) = sandbox_in(tempfile::tempdir().unwrap(), port) else { return };
+    let endpoint = sandbox.node.status().await.unwrap().endpoints[0].endpoint.clone();
+    assert_ne!(endpoint, format!("127.0.0.1:{port}"));
+    assert_eq!(
+        sandbox.node.balance(sandbox.account(9).await, BlockId::Latest).await.unwrap().to_string(),
+        ether(10_000)
+    );
+}
+
+#[tokio::test]
+async fn without_its_parts_every_call_says_what_to_do() {
+    let world = World::default();
+    let places = |tools: &Path| Places { endpoints: Vec::new(), tools: tools.into(), data: tools.join("data") };
+    let empty = tempfile::tempdir().unwrap();
+    let chain = open(&Config::default(), &places(empty.path()), &parts(&world));
+    let fault = chain.status().await.unwrap_err();
+    assert_eq!(fault.code, Code::NotConfigured);
+    assert!(
+        fault.message.starts_with("the sandbox chain needs anvil, which is not at ") && !fault.message.contains('\n')
+    );
+    assert!(fault.hint.as_ref().unwrap().contains("cargo xtask up"), "{fault}");
+
+    let off = Config { sandbox: SandboxConfig { enabled: false, ..SandboxConfig::default() }, ..Config::default() };
+    let Err(fault) = open_node(&off, &places(empty.path()), &parts(&world)) else { panic!("it opened") };
+    assert_eq!(fault.code, Code::NotConfigured);
+
+    let wrong = Places { endpoints: vec![Secret::new("s3cret")], ..places(empty.path()) };
+    let Err(fault) = open_node(&Config::default(), &wrong, &parts(&world)) else { panic!("it opened") };
+    assert!(fault.code == Code::InvalidArgument && !fault.to_string().contains("s3cret"), "{fault}");
+}
+
+#[tokio::test]
+async fn one_that_cannot_start_says_so_after_a_few_tries() {
+    let data = tempfile::tempdir().unwrap();
+    let packages = data.path().join("npm/node_modules");
+    let Some(tools) = super::world::tools() else { return };
+    let real = tools.join("npm/node_modules");
+    for package in ["canonical-weth", "@aave", "@uniswap"] {
+        std::fs::create_dir_all(&packages).unwrap();
+        std::os::unix::fs::symlink(real.canonicalize().unwrap().join(package), packages.join(package)).unwrap();
+    }
+    for platform in ["linux-amd64", "linux-arm64", "darwin-arm64", "darwin-amd64"] {
+        let bin = packages.join(format!("@foundry-rs/anvil-{platform}/bin"));
+        std::fs::create_dir_all(&bin).unwrap();
+        let broken = bin.join("anvil");
+        std::fs::write(&broken, "#!/bin/sh\necho 'no such instruction' >&2\nexit 7\n").unwrap();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut std::fs::metadata(&broken).unwrap().permissions(), 0o755);
+        std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let world = World::default();
+    let places = Places { endpoints: Vec::new(), tools: data.path().into(), data: data.path().join("data") };
+    let node = open_node(&Config::default(), &places, &parts(&world)).unwrap();
+    let fault = node.status().await.unwrap_err();
+    assert_eq!(fault.code, Code::Unavailable);
+    assert!(fault.message.contains("does not start") && fault.message.contains("no such instruction"), "{fault}");
+}
