@@ -10,10 +10,14 @@
 //! - Payloads that are not ours stay raw JSON ([`RawValue`](serde_json::value::RawValue)): what comes in goes out byte for byte.
 //! - Every refusal a model can act on is a tool result with `isError`; protocol errors are for protocol faults.
 
+pub mod auth;
 pub mod client;
+pub mod conversation;
 pub mod ctx;
 pub mod error;
 pub mod handler;
+pub mod http;
+pub mod listen;
 pub mod mirror;
 pub mod peer;
 pub mod phases;
@@ -26,6 +30,7 @@ pub mod schema;
 pub mod seal;
 pub mod server;
 pub mod service;
+mod stateless;
 pub mod tool;
 pub mod toolbox;
 pub mod wire;

@@ -7,7 +7,9 @@ use std::collections::HashSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The annotation.
 const KEYWORD: &str = "x-mcp-header";
@@ -160,6 +162,37 @@ pub fn decode(header: &str) -> Result<Cow<'_, str>, String> {
     String::from_utf8(bytes).map(Cow::Owned).map_err(|_| "not UTF-8 in Base64".into())
 }
 
+/// Holds a call's headers to its arguments.
+///
+/// # Errors
+/// What disagrees.
+pub fn check(mirrored: &[Mirrored], headers: &HeaderMap, arguments: Option<&RawValue>) -> Result<(), String> {
+    let arguments: Value = arguments.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    for one in mirrored {
+        let header = &one.header;
+        match (headers.get(header), one.value(&arguments)?) {
+            (None, None) => {}
+            (None, Some(_)) => return Err(format!("{header} is missing, and its argument is there")),
+            (Some(_), None) => return Err(format!("{header} is there, and its argument is missing")),
+            (Some(given), Some(wanted)) => {
+                let given = text_of(given).map_err(|error| format!("{header}: {error}"))?;
+                if !same(&given, &wanted) {
+                    return Err(format!("{header} is `{given}`, the body has `{wanted}`"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The text of a header as it came, marks and white space around it taken off.
+///
+/// # Errors
+/// As [`decode`], and when it is not visible ASCII.
+pub fn text_of(header: &HeaderValue) -> Result<Cow<'_, str>, String> {
+    decode(header.to_str().map_err(|_| "not visible ASCII")?.trim_matches([' ', '\t']))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -196,6 +229,28 @@ mod tests {
         assert_eq!(found[0].value(&arguments), Ok(None));
         assert_eq!(found[1].value(&arguments), Ok(Some("42".into())));
         assert!(same("42.0", "42") && !same("43", "42"));
+    }
+
+    #[test]
+    fn headers_are_held_to_the_arguments() {
+        let schema = json!({ "properties": {
+            "region": { "type": "string", "x-mcp-header": "Region" }, "n": { "type": "integer", "x-mcp-header": "N" } } });
+        let mirrored = mirrored(&schema).unwrap();
+        let check_one = |arguments: &str, headers: &[(&'static str, &str)]| {
+            let raw = RawValue::from_string(arguments.to_owned()).unwrap();
+            let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            check(&mirrored, &headers.collect(), Some(&raw))
+        };
+        assert_eq!(
+            check_one(r#"{"region":"x","n":42}"#, &[("mcp-param-region", "x"), ("mcp-param-n", "42.0")]),
+            Ok(())
+        );
+        assert_eq!(check_one(r#"{"n":null}"#, &[]), Ok(()));
+        assert_eq!(check_one(r#"{"region":"é"}"#, &[("mcp-param-region", "=?base64?w6k=?=")]), Ok(()));
+        assert!(check_one(r#"{"region":"x"}"#, &[]).is_err());
+        assert!(check_one(r#"{}"#, &[("mcp-param-region", "x")]).is_err());
+        assert!(check_one(r#"{"region":"x"}"#, &[("mcp-param-region", "y")]).is_err());
+        assert!(check_one(r#"{"region":"Hello"}"#, &[("mcp-param-region", "=?base64?SGVsbG8?=")]).is_err());
     }
 
     #[test]

@@ -351,6 +351,11 @@ fn push_id(text: &mut String, id: &Id) {
     }
 }
 
+/// JSON text without line breaks, as transports that end messages by line need it. In JSON a break can only be white space.
+pub fn one_line(text: String) -> String {
+    if text.bytes().any(|byte| matches!(byte, b'\n' | b'\r')) { text.replace(['\n', '\r'], " ") } else { text }
+}
+
 /// JSON that cannot fail to be written: our own types, without maps keyed by anything but text.
 pub fn raw(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|error| {
