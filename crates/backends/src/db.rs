@@ -189,13 +189,11 @@ impl Insert {
     /// For `INSERT INTO table (columns) VALUES … then`, where `columns` are separated by commas.
     pub(crate) fn new(table: &str, columns: &str, then: &str) -> Self {
         let width = columns.split(',').count();
+        // Numbered placeholders are what every other statement has; but SQLite looks a numbered one up by walking over all those before
+        // it, and here are hundreds. PostgreSQL would want them numbered.
+        let row = format!("({})", vec!["?"; width].join(", "));
         let text = |rows: usize| {
-            let row = |row: usize| {
-                let places: Vec<String> = (1..=width).map(|column| format!("${}", row * width + column)).collect();
-                format!("({})", places.join(", "))
-            };
-            let rows: Vec<String> = (0..rows).map(row).collect();
-            format!("INSERT INTO {table} ({columns}) VALUES {} {then}", rows.join(", ")).into()
+            format!("INSERT INTO {table} ({columns}) VALUES {} {then}", vec![row.as_str(); rows].join(", ")).into()
         };
         Self { sizes: [128, 32, 8, 1].map(|rows| (rows, text(rows))).into() }
     }

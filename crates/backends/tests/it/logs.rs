@@ -22,7 +22,7 @@ on_every_backend!(
     waiters_are_nudged,
 );
 
-fn line(message: &str) -> Line {
+pub(crate) fn line(message: &str) -> Line {
     let (service, message) = ("utilities".into(), message.into());
     Line { seq: 0, at_ms: START_MS, level: Level::Info, service, message, trace_id: None, fields: Value::Null }
 }

@@ -4,6 +4,12 @@
 
 mod audit;
 mod bus;
+mod keys;
 mod kit;
+mod locks;
 mod logs;
+mod model;
+mod processes;
+mod registry;
+mod sqlite;
 mod store;
