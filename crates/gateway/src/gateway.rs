@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use kernel::fleet::Instance;
 use kernel::{Fault, OnEnd, Ports, Tasks, UnixMs};
 use mcp::handler::CHANGES_MAX;
 use mcp::service::Shared;
@@ -15,6 +16,7 @@ use tokio::sync::broadcast;
 
 use crate::events::Events;
 use crate::part::{Origin, Part};
+use crate::remote::{Connect, Remote};
 use crate::selector::{Selector, Toolset, toolsets};
 use crate::table::Table;
 use crate::view::View;
@@ -40,6 +42,10 @@ pub struct Setup {
     pub mode: String,
     /// The services that should run in this fleet: one that is not there is reported as down.
     pub expected: Vec<&'static str>,
+    /// This process, as its instances name it in the registry: they are not called over the network.
+    pub process: String,
+    /// How instances in other processes are reached.
+    pub connect: Connect,
 }
 
 /// The gateway of a process.
@@ -50,6 +56,11 @@ pub struct Gateway {
     pub(crate) expected: Vec<&'static str>,
     pub(crate) events: Events,
     pub(crate) started_ms: UnixMs,
+    pub(crate) process: String,
+    pub(crate) connect: Connect,
+    /// What the registry said last.
+    pub(crate) seen: Mutex<Vec<Instance>>,
+    pub(crate) remotes: Mutex<BTreeMap<String, Arc<Remote>>>,
     toolsets: BTreeMap<String, Toolset>,
     parts: RwLock<BTreeMap<String, Joined>>,
     locals: RwLock<BTreeMap<&'static str, Arc<Service>>>,
@@ -67,7 +78,7 @@ struct Joined {
 impl Gateway {
     /// A gateway without parts. Spawns the publisher of fleet events under the ports' tasks.
     pub fn new(setup: Setup) -> Arc<Self> {
-        let Setup { config, ports, shared, mode, expected } = setup;
+        let Setup { config, ports, shared, mode, expected, process, connect } = setup;
         Arc::new(Self {
             events: Events::new(&ports),
             started_ms: ports.clock.now_ms(),
@@ -77,10 +88,14 @@ impl Gateway {
             table: RwLock::default(),
             changes: broadcast::channel(CHANGES_MAX).0,
             own_changes: Mutex::default(),
+            seen: Mutex::default(),
+            remotes: Mutex::default(),
             ports,
             shared,
             mode,
             expected,
+            process,
+            connect,
         })
     }
 
@@ -88,12 +103,14 @@ impl Gateway {
     pub fn add_local(self: &Arc<Self>, service: Arc<Service>) {
         self.locals.write().insert(service.name, Arc::clone(&service));
         self.join(service);
+        self.sync_remotes();
     }
 
-    /// Lets a service of this process go.
+    /// Lets a service of this process go. Copies in other processes take its calls.
     pub fn remove_local(self: &Arc<Self>, name: &str) {
         if self.locals.write().remove(name).is_some() {
             self.leave(name);
+            self.sync_remotes();
         }
     }
 

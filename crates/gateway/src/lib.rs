@@ -13,11 +13,13 @@
 pub mod command;
 pub mod coordinator;
 pub mod events;
+mod fleet;
 pub mod gateway;
 mod gather;
 pub mod names;
 pub mod part;
 mod readdress;
+pub mod remote;
 mod route;
 pub mod search;
 pub mod selector;

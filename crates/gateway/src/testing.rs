@@ -67,6 +67,8 @@ impl Bench {
             shared: shared(&world),
             mode: "test".into(),
             expected: vec!["utilities", "logging"],
+            process: "here".into(),
+            connect: Arc::new(|instance, _| Err(Fault::unavailable(format!("{} is in no test", instance.url)))),
         };
         Self { gateway: Gateway::new(setup), world }
     }
@@ -81,14 +83,8 @@ impl Bench {
     }
 
     /// Adds a toy by its place in [`NAMES`].
-    pub(crate) fn add(&self, toy: usize) {
-        let shared = shared(&self.world);
-        let service = match toy {
-            0 => Service::of(Arc::new(Toy::<0>), shared),
-            1 => Service::of(Arc::new(Toy::<1>), shared),
-            _ => Service::of(Arc::new(Toy::<2>), shared),
-        };
-        self.gateway.add_local(service);
+    pub(crate) fn add(&self, place: usize) {
+        self.gateway.add_local(toy(place, shared(&self.world)));
     }
 
     pub(crate) fn handler(&self, selector: Selector) -> Arc<dyn Handler> {
@@ -132,6 +128,15 @@ impl Bench {
             .rev()
             .map(|row| format!("{}.{} {}", row.record.server, row.record.action, row.record.outcome))
             .collect()
+    }
+}
+
+/// A toy by its place in [`NAMES`].
+pub(crate) fn toy(place: usize, shared: Shared) -> Arc<Service> {
+    match place {
+        0 => Service::of(Arc::new(Toy::<0>), shared),
+        1 => Service::of(Arc::new(Toy::<1>), shared),
+        _ => Service::of(Arc::new(Toy::<2>), shared),
     }
 }
 

@@ -132,6 +132,24 @@ macro_rules! tools {
     };
 }
 
+/// The key in `_meta` of a tool's entry under which a server of the fleet tells its [`Manners`].
+pub const MANNERS: &str = "flotilla/tool";
+
+/// What MCP's annotations cannot say of a tool: another process of the fleet routes by it, a person learns which role it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Manners {
+    /// What the caller's role must allow.
+    pub access: Access,
+    /// How long a call may take, in milliseconds.
+    pub time_ms: u64,
+}
+
+impl Manners {
+    fn of(hints: &Hints) -> Self {
+        Self { access: hints.access, time_ms: u64::try_from(hints.time.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
 /// What lists and the router know of a tool.
 #[derive(Debug, Clone)]
 pub struct ToolDef {
@@ -161,9 +179,8 @@ impl ToolDef {
         if let Some(output) = &self.output {
             entry["outputSchema"] = output.clone();
         }
-        if let Some(meta) = &self.meta {
-            entry["_meta"] = meta.clone();
-        }
+        entry["_meta"] = self.meta.clone().unwrap_or_else(|| json!({}));
+        entry["_meta"][MANNERS] = json!(Manners::of(&self.hints));
         entry
     }
 }
