@@ -78,13 +78,15 @@ impl Locks {
                 Ok(held) => return Ok(held),
                 Err(holder) => holder,
             };
+            if Instant::now() >= deadline {
+                let what = format!("{} `{name}` is held by `{}`", self.noun(), holder.owner);
+                return Err(conflict(what, Some(&holder)));
+            }
             let left_ms = (holder.expires_ms - self.clock.now_ms()).max(1) as u64;
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep(Duration::from_millis(left_ms)) => {}
-                () = tokio::time::sleep_until(deadline) => {
-                    return Err(conflict(format!("{} `{name}` is held by `{}`", self.noun(), holder.owner), Some(&holder)));
-                }
+                () = tokio::time::sleep_until(deadline) => {}
             }
         }
     }

@@ -38,6 +38,13 @@ pub trait Keys: Send + Sync + 'static {
     async fn caller_of(&self, key: &str) -> Result<Option<Caller>, Fault>;
 }
 
+#[async_trait]
+impl Keys for kernel::keys::Keys {
+    async fn caller_of(&self, key: &str) -> Result<Option<Caller>, Fault> {
+        Self::caller_of(self, key).await
+    }
+}
+
 /// The gate of a normal door: an assertion of this fleet, or a key, or (where allowed) an anonymous caller.
 ///
 /// Credentials that do not verify are refused even where none are needed.

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use backends::sqlite::{Config, FILE, Synchronous};
 use kernel::audit::Verdict;
+use kernel::store::Write;
 use kernel::{Clock, Code};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::audit::record;
-use crate::kit::{START_MS, open};
+use crate::kit::{START_MS, open, soon};
 
 /// Does to the file what somebody with a database tool could.
 async fn tamper(folder: &Path, statements: &'static str) {
@@ -122,4 +123,28 @@ async fn the_folder_is_its_owners_alone() {
     let data = folder.path().join("data");
     open(&data, Clock::manual(START_MS)).await;
     assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_who_leave_in_the_middle_leave_no_lock_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let ports = open(folder.path(), Clock::manual(START_MS)).await;
+    for round in 0..300u32 {
+        let commit = ports.store.commit(vec![Write::put("s", "k", round.to_string())]);
+        // Each is dropped after another number of steps.
+        let yields = async {
+            for _ in 0..round % 12 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = commit => {}
+            () = yields => {}
+        }
+    }
+    let revision = soon(ports.store.commit(vec![Write::put("s", "k", "last")])).await.unwrap();
+    let other = open(folder.path(), Clock::manual(START_MS)).await;
+    assert_eq!(soon(other.store.commit(vec![Write::put("s", "k", "other")])).await.unwrap(), revision + 1);
+    assert_eq!(soon(ports.store.get("s", "k")).await.unwrap().unwrap().value, "other");
 }
