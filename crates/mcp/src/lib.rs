@@ -30,6 +30,7 @@ pub mod schema;
 pub mod seal;
 pub mod server;
 pub mod service;
+pub mod splice;
 mod stateless;
 pub mod tool;
 pub mod toolbox;

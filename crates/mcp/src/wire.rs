@@ -165,10 +165,15 @@ pub struct Unreadable {
 }
 
 impl Message {
-    /// Reads one message.
+    /// Reads one message of a client: bounded in depth.
     pub fn parse(body: &[u8]) -> Result<Self, Unreadable> {
+        check_depth(body, kernel::limits::JSON_DEPTH_MAX).map_err(|error| Unreadable { id: None, error })?;
+        Self::read(body)
+    }
+
+    /// Reads one message of a server. Its payload stays raw however deep it is: nothing here descends into it.
+    pub fn read(body: &[u8]) -> Result<Self, Unreadable> {
         let unreadable = |id, error| Unreadable { id, error };
-        check_depth(body, kernel::limits::JSON_DEPTH_MAX).map_err(|error| unreadable(None, error))?;
         let text = std::str::from_utf8(body).map_err(|error| {
             unreadable(None, RpcError::new(codes::PARSE, format!("the body is not UTF-8: {error}")))
         })?;

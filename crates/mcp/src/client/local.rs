@@ -33,8 +33,8 @@ impl LocalLink {
 
 #[async_trait]
 impl Link for LocalLink {
-    fn identity(&self) -> Identity {
-        (*self.handler.identity()).clone()
+    fn identity(&self) -> Arc<Identity> {
+        self.handler.identity()
     }
 
     fn revision(&self) -> Revision {

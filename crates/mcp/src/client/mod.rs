@@ -4,18 +4,47 @@
 //! - What happens on the way to an answer (progress, log messages, questions to the client) goes to the peer of the request's [`Ctx`].
 //! - A link does not repair itself beyond its session: whoever holds it watches [`Link::ended`] and makes a new one.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use kernel::{Code, Fault};
 use tokio::sync::broadcast;
 
-use crate::ctx::Ctx;
+use crate::ctx::{Client, Ctx, Session};
 use crate::error::{RpcError, ToolError};
 use crate::handler::{Change, Identity, Watch};
 use crate::reply::Reply;
 use crate::revision::Revision;
 use crate::wire::{Notification, Request};
 
+mod answer;
+mod ask;
+mod changes;
+mod channel;
+mod end;
+mod handshake;
+pub mod http;
 pub mod local;
+mod outgoing;
+mod patience;
+mod side;
+pub mod sse;
+pub mod stdio;
+mod watches;
+
+pub use channel::ChannelLink;
+pub use outgoing::AboutUs;
+
+/// For whom a session with an upstream is begun. The default is nobody in particular: the session is shared.
+#[derive(Debug, Clone, Default)]
+pub struct User {
+    /// The client as it described itself.
+    pub client: Option<Arc<Client>>,
+    /// The revision it speaks: the one to ask for.
+    pub revision: Option<Revision>,
+    /// Its session here: the upstream's questions go there.
+    pub session: Option<Session>,
+}
 
 /// Why there is no reply.
 #[derive(Debug, Clone)]
@@ -84,7 +113,7 @@ impl std::fmt::Display for LinkError {
 #[async_trait]
 pub trait Link: Send + Sync + 'static {
     /// Who is there.
-    fn identity(&self) -> Identity;
+    fn identity(&self) -> Arc<Identity>;
 
     /// The revision spoken with it.
     fn revision(&self) -> Revision;
