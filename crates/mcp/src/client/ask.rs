@@ -8,7 +8,8 @@ use crate::wire::{self, Id, Request};
 
 /// Answers an upstream's request: a ping at once, a question by the client behind `peer`, if there is one that can be asked.
 ///
-/// A client of the current revision cannot be asked in the middle of its request. Bridging the two ways of asking would happen here.
+/// A client of the current revision cannot be asked in the middle of its request: that way of bridging would begin here. The other
+/// one, a server of the current revision that asks an older client, is in `rounds`.
 pub(super) async fn answered(request: &Request, peer: Option<&Peer>) -> Result<Box<RawValue>, RpcError> {
     match (request.method.as_str(), peer.filter(|peer| peer.takes_requests())) {
         ("ping", _) => Ok(wire::raw(&serde_json::json!({}))),

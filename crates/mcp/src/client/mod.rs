@@ -27,6 +27,7 @@ pub mod http;
 pub mod local;
 mod outgoing;
 mod patience;
+mod rounds;
 mod side;
 pub mod sse;
 pub mod stdio;

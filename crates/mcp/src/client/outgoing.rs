@@ -35,25 +35,37 @@ impl AboutUs {
 
 /// Parameters for an upstream of the current revision.
 ///
-/// A client of that revision is quoted as it described itself, so that its upstream may ask it. An older one is named, but without
-/// capabilities: what it can do it can do in its own session only.
+/// A client of that revision is quoted as it described itself, so that its upstream may ask it. Of an older one goes along what it can
+/// be asked, if there is a way to ask it.
 pub(super) fn modern(params: &Params, ctx: &Ctx, token: i64, about_us: &AboutUs) -> Result<Box<RawValue>, RpcError> {
     let version = format!("\"{}\"", Revision::CURRENT);
     let (token, trace) = (token.to_string(), quoted_trace(ctx));
-    let capabilities =
-        if ctx.client.capabilities.is_object() { ctx.client.capabilities.to_string() } else { "{}".into() };
+    let capabilities = capabilities(ctx).to_string();
     let info = if ctx.client.info.is_object() { ctx.client.info.to_string() } else { about_us.info().to_owned() };
     let level = ctx.log_level.map(|level| format!("\"{}\"", level_text(level)));
     let quoted = ctx.revision.is_modern();
     let edits = [
         (VERSION, Edit::Set(&version)),
         (INFO, if quoted { Edit::Default(&info) } else { Edit::Set(&info) }),
-        (CAPABILITIES, if quoted { Edit::Default(&capabilities) } else { Edit::Set("{}") }),
+        (CAPABILITIES, if quoted { Edit::Default(&capabilities) } else { Edit::Set(&capabilities) }),
         (LOG_LEVEL, level.as_deref().map_or(Edit::Remove, if quoted { Edit::Default } else { Edit::Set })),
         (PROGRESS, if ctx.progress_token.is_some() { Edit::Set(&token) } else { Edit::Remove }),
         (TRACE, Edit::Set(&trace)),
     ];
     with_meta(params, &edits)
+}
+
+fn capabilities(ctx: &Ctx) -> Value {
+    let mut all = match &ctx.client.capabilities {
+        Value::Object(all) => all.clone(),
+        _ => serde_json::Map::new(),
+    };
+    if !ctx.revision.is_modern() {
+        all.retain(|name, _| {
+            ctx.peer.takes_requests() && matches!(name.as_str(), "elicitation" | "sampling" | "roots")
+        });
+    }
+    Value::Object(all)
 }
 
 /// Parameters for an upstream of a session: it was told who asks when the session began.

@@ -21,6 +21,7 @@ use super::changes;
 use super::end::End;
 use super::outgoing::{self, AboutUs};
 use super::patience::Patience;
+use super::rounds::Rounds;
 use super::watches::Watches;
 use super::{Link, LinkError, User, answer, handshake, side, unless_cancelled};
 use crate::ctx::Ctx;
@@ -248,7 +249,15 @@ impl Link for ChannelLink {
         if let Some(fault) = self.end.reason() {
             return Err(fault.into());
         }
-        unless_cancelled(ctx, &request.method, self.ask(request, ctx)).await
+        let work = async {
+            let mut reply = self.ask(request, ctx).await?;
+            let mut rounds = Rounds::default();
+            while let Some(again) = rounds.next(request, &reply, ctx).await? {
+                reply = self.ask(&again, ctx).await?;
+            }
+            Ok(reply)
+        };
+        unless_cancelled(ctx, &request.method, work).await
     }
 
     async fn notify(&self, notification: &Notification, _ctx: &Ctx) -> Result<(), LinkError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kernel::backoff::Backoff;
-use kernel::{Fault, OnEnd, Tasks};
+use kernel::{Caller, Fault, OnEnd, Role, Tasks};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
@@ -140,7 +140,10 @@ impl Listener {
             .map_err(|error| Fault::internal(error.to_string()))?;
         let method = "subscriptions/listen";
         let text = wire::request_text(&Id::Text("listen".into()), method, Some(&params));
-        let exchange = self.endpoint.post(text, modern_headers(method)?).await?;
+        let mut headers = modern_headers(method)?;
+        // Nobody in particular listens: what is told goes to whoever may see it.
+        self.endpoint.sign(&mut headers, &Caller::new("flotilla", Role::Viewer))?;
+        let exchange = self.endpoint.post(text, headers).await?;
         match sort(&self.endpoint, exchange).await? {
             Posted::Stream(events) => Ok(events),
             Posted::Message(_, message) => match *message {

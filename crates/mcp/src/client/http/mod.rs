@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use kernel::limits::ANSWER_BYTES_MAX;
-use kernel::{Code, Fault, Tasks};
+use kernel::{Caller, Code, Fault, Tasks};
 use serde_json::json;
 
 use super::sse::{self, Event};
@@ -38,7 +38,7 @@ const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-versi
 const REASON_BYTES_MAX: usize = 64 << 10;
 
 /// An upstream's address and how to treat it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Target {
     /// Its endpoint.
     pub url: Uri,
@@ -48,7 +48,12 @@ pub struct Target {
     pub allow_private: bool,
     /// How long it may be silent on a call.
     pub timeout: Duration,
+    /// Headers that speak for the caller of a request; none to keep callers to ourselves.
+    pub credentials: Option<Credentials>,
 }
+
+/// Makes headers that speak for a caller.
+pub type Credentials = Arc<dyn Fn(&Caller) -> Result<HeaderMap, Fault> + Send + Sync>;
 
 /// One endpoint over pooled connections.
 #[derive(Clone)]
@@ -56,6 +61,7 @@ pub(super) struct Endpoint {
     pool: Arc<Pool>,
     path: PathAndQuery,
     headers: HeaderMap,
+    credentials: Option<Credentials>,
     /// The host, for messages.
     pub(super) host: String,
     /// How long it may be silent on a call.
@@ -69,7 +75,16 @@ impl Endpoint {
         let mut headers = target.headers.clone();
         headers.insert(USER_AGENT, HeaderValue::from_static("flotilla"));
         let host = target.url.host().unwrap_or_default().to_owned();
-        Ok(Self { pool, path, headers, host, timeout: target.timeout })
+        let credentials = target.credentials.clone();
+        Ok(Self { pool, path, headers, credentials, host, timeout: target.timeout })
+    }
+
+    /// Adds the headers that speak for `caller`, where such are sent.
+    pub(super) fn sign(&self, headers: &mut HeaderMap, caller: &Caller) -> Result<(), Fault> {
+        if let Some(credentials) = &self.credentials {
+            headers.extend(credentials(caller)?);
+        }
+        Ok(())
     }
 
     /// Sends a message.

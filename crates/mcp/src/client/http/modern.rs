@@ -19,10 +19,11 @@ use super::super::end::End;
 use super::super::handshake::Discovered;
 use super::super::outgoing::{self, AboutUs};
 use super::super::patience::Patience;
+use super::super::rounds::Rounds;
 use super::super::watches::Watches;
 use super::super::{Link, LinkError, answer, side, unless_cancelled};
 use super::listen::{self, Listening};
-use super::{Endpoint, Events, PROTOCOL_VERSION, Posted, sort};
+use super::{Endpoint, Events, PROTOCOL_VERSION, Posted, Target, sort};
 use crate::ctx::Ctx;
 use crate::error::{RpcError, codes};
 use crate::handler::{CHANGES_MAX, Change, Identity, Watch};
@@ -50,6 +51,20 @@ pub struct ModernLink {
 }
 
 impl ModernLink {
+    /// A link to a server that is known to speak the current revision, without asking it. Nothing is sent before the first request.
+    ///
+    /// # Errors
+    /// When the target's URL is none.
+    pub fn to_known(
+        target: &Target,
+        identity: Arc<Identity>,
+        about_us: AboutUs,
+        tasks: Tasks,
+    ) -> Result<Arc<Self>, Fault> {
+        let endpoint = Endpoint::new(target, tasks.clone())?;
+        Ok(Self::open(endpoint, &Discovered { identity, versions: Vec::new() }, about_us, tasks))
+    }
+
     /// A link to whoever was discovered; hears of its lists' changes from now on.
     pub(super) fn open(endpoint: Endpoint, discovered: &Discovered, about_us: AboutUs, tasks: Tasks) -> Arc<Self> {
         let link = Arc::new(Self {
@@ -74,11 +89,23 @@ impl ModernLink {
         listen::start(endpoint, about_us, filter, self.changes.clone(), over, &self.tasks)
     }
 
+    /// Asks; once more if the tool has changed since its schema was read.
+    async fn ask_anew(&self, request: &Request, ctx: &Ctx) -> Result<Reply, LinkError> {
+        match self.ask(request, ctx).await {
+            Err(LinkError::Rpc(error)) if error.code == codes::HEADER_MISMATCH && request.method == "tools/call" => {
+                self.learn_all(ctx).await?;
+                self.ask(request, ctx).await
+            }
+            done => done,
+        }
+    }
+
     async fn ask(&self, request: &Request, ctx: &Ctx) -> Result<Reply, LinkError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let params = outgoing::modern(&request.params, ctx, id, &self.about_us)?;
         let text = wire::request_text(&Id::Number(id), &request.method, Some(&params));
-        let headers = self.headers(&request.method, &request.params)?;
+        let mut headers = self.headers(&request.method, &request.params)?;
+        self.endpoint.sign(&mut headers, &ctx.caller)?;
         let limit = self.endpoint.timeout;
         let deadline = Instant::now() + limit;
         let slow = |_| self.slow(&request.method);
@@ -250,16 +277,12 @@ impl Link for ModernLink {
             return Err(fault.into());
         }
         let work = async {
-            match self.ask(request, ctx).await {
-                // The tool may have changed since its schema was read.
-                Err(LinkError::Rpc(error))
-                    if error.code == codes::HEADER_MISMATCH && request.method == "tools/call" =>
-                {
-                    self.learn_all(ctx).await?;
-                    self.ask(request, ctx).await
-                }
-                done => done,
+            let mut reply = self.ask_anew(request, ctx).await?;
+            let mut rounds = Rounds::default();
+            while let Some(again) = rounds.next(request, &reply, ctx).await? {
+                reply = self.ask_anew(&again, ctx).await?;
             }
+            Ok(reply)
         };
         tokio::select! {
             done = unless_cancelled(ctx, &request.method, work) => done,
@@ -272,6 +295,7 @@ impl Link for ModernLink {
         if let Some(name) = &notification.params.name {
             headers.insert(NAME, header_value(name)?);
         }
+        self.endpoint.sign(&mut headers, &ctx.caller)?;
         let params = outgoing::modern(&notification.params, ctx, 0, &self.about_us)?;
         let text = wire::notification_text(&notification.method, Some(&params));
         let sent = async { sort(&self.endpoint, self.endpoint.post(text, headers).await?).await };
