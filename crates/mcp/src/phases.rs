@@ -152,7 +152,7 @@ impl Phases {
             Err(_) => ("protocol_error", ""),
         };
         self.record(spec, arguments, ctx, code, body, began.elapsed()).await;
-        outcome.map(|outcome| Reply::raw(outcome.body))
+        outcome.map(Outcome::into_reply)
     }
 
     fn admit<'a>(&'a self, spec: &CallSpec<'_>, ctx: &Ctx) -> Result<UnderWay<'a>, Fault> {

@@ -174,21 +174,54 @@ pub struct Outcome {
     pub body: Box<RawValue>,
     /// `ok`, or the stable code of the refusal.
     pub code: &'static str,
+    /// How the body is to be read.
+    pub kind: ResultType,
+    /// See [`Reply::dressed`].
+    pub dressed: bool,
 }
 
 impl Outcome {
+    fn new(body: Box<RawValue>, code: &'static str) -> Self {
+        Self { body, code, kind: ResultType::Complete, dressed: false }
+    }
+
+    /// The answer of another server to a call, as it came.
+    pub fn forwarded(reply: Reply) -> Self {
+        #[derive(Deserialize)]
+        struct Probe {
+            #[serde(rename = "isError", default)]
+            is_error: bool,
+        }
+        let failed = || {
+            // The quick look first: most answers do not have the word at all.
+            let text = reply.body.get();
+            text.contains(r#""isError""#) && serde_json::from_str::<Probe>(text).is_ok_and(|probe| probe.is_error)
+        };
+        let code = match reply.kind {
+            ResultType::Complete if failed() => "refused",
+            ResultType::Complete => "ok",
+            other => other.as_str(),
+        };
+        Self { body: reply.body, code, kind: reply.kind, dressed: reply.dressed }
+    }
+
+    /// As a reply.
+    pub fn into_reply(self) -> Reply {
+        Reply { body: self.body, kind: self.kind, cache: None, dressed: self.dressed }
+    }
+
     /// A typed answer: as structured content, and the same JSON as text for clients that only show text.
     pub fn typed(value: &impl Serialize) -> Result<Self, Fault> {
         let json = serde_json::to_string(value).map_err(|error| Fault::internal(format!("answer: {error}")))?;
         let text = serde_json::to_string(&json).map_err(|error| Fault::internal(format!("answer: {error}")))?;
         let body = format!(r#"{{"content":[{{"type":"text","text":{text}}}],"structuredContent":{json}}}"#);
         let body = RawValue::from_string(body).map_err(|error| Fault::internal(format!("answer: {error}")))?;
-        Ok(Self { body, code: "ok" })
+        Ok(Self::new(body, "ok"))
     }
 
     /// Content without a schema.
     pub fn contents(content: &[Content]) -> Self {
-        Self { body: wire::raw(&json!({ "content": content })), code: "ok" }
+        Self::new(wire::raw(&json!({ "content": content })), "ok")
     }
 
     /// A refusal: says what is wrong and what would be right; the stable code is in `_meta` under `flotilla/error`.
@@ -205,11 +238,11 @@ impl Outcome {
             "isError": true,
             "_meta": { "flotilla/error": error },
         });
-        Self { body: wire::raw(&body), code: fault.code.as_str() }
+        Self::new(wire::raw(&body), fault.code.as_str())
     }
 
     /// A refusal in words of the server's own.
     pub fn failed(text: impl Into<String>) -> Self {
-        Self { body: wire::raw(&json!({ "content": [Content::text(text)], "isError": true })), code: "refused" }
+        Self::new(wire::raw(&json!({ "content": [Content::text(text)], "isError": true })), "refused")
     }
 }

@@ -143,7 +143,7 @@ impl Coordinator {
                 .hint("call it through the coordinator's own endpoint, or directly")
                 .into());
         }
-        Ok(Outcome { body: reply.body, code: "ok" })
+        Ok(Outcome::forwarded(reply))
     }
 }
 

@@ -36,7 +36,7 @@ use parking_lot::Mutex;
 
 #[async_trait]
 impl Link for FakeLink {
-    fn identity(&self) -> Identity {
+    fn identity(&self) -> Arc<Identity> {
         self.inner.identity()
     }
 

@@ -128,7 +128,7 @@ impl Remote {
                 break;
             }
         }
-        *self.identity.write() = Arc::new(link.identity());
+        *self.identity.write() = link.identity();
         let changed = !tools.same_as(&self.tools.read());
         *self.tools.write() = Arc::new(tools);
         if changed {
