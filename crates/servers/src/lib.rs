@@ -3,6 +3,7 @@
 //! To add one: write `src/<name>.rs`, then add its `mod` line and its line in the table below. Configuration, start-up, documentation,
 //! metrics and the catalog's "built" mark follow from the table (a test holds the catalog to it).
 
+pub mod blockchain_integration;
 #[cfg(test)]
 mod testing;
 pub mod utilities;
@@ -40,5 +41,6 @@ macro_rules! servers {
 }
 
 servers! {
+    blockchain_integration: BlockchainIntegration,
     utilities: Utilities,
 }
