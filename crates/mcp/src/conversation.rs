@@ -268,6 +268,7 @@ pub(crate) fn context(meta: &Meta, seat: Seat, made: Made) -> Ctx {
         log_level: made.log_level,
         answers: Arc::default(),
         progress_made: Arc::new(Mutex::new(f64::NEG_INFINITY)),
+        task: None,
     }
 }
 

@@ -32,6 +32,7 @@ pub mod server;
 pub mod service;
 pub mod splice;
 mod stateless;
+pub mod tasks;
 pub mod tool;
 pub mod toolbox;
 pub mod wire;
