@@ -4,9 +4,12 @@
 //! metrics and the catalog's "built" mark follow from the table (a test holds the catalog to it).
 
 pub mod blockchain_integration;
+pub mod logging;
+pub mod monitoring;
 #[cfg(test)]
 mod testing;
 pub mod utilities;
+pub mod when;
 
 use std::sync::Arc;
 
@@ -42,5 +45,6 @@ macro_rules! servers {
 
 servers! {
     blockchain_integration: BlockchainIntegration,
+    logging: Logging,
     utilities: Utilities,
 }
