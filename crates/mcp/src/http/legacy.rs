@@ -6,7 +6,6 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use kernel::OnEnd;
-use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -16,14 +15,13 @@ use super::sessions::HttpSession;
 use super::work::{Answer, First, Work, first};
 use super::{Door, SESSION_ID, Visit, reply};
 use crate::conversation::{Seat, negotiate, welcome};
-use crate::error::{RpcError, codes};
+use crate::error::RpcError;
 use crate::peer::{Peer, QUEUE_MAX};
+use crate::pipe::read_batch;
 use crate::revision::Revision;
 use crate::wire::{self, Id, Message, Request};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Messages in one batch.
-const BATCH_MAX: usize = 100;
 
 /// Answers a POST of one message.
 pub(super) async fn post(door: &Door, visit: Visit, message: Message) -> Response<Body> {
@@ -237,17 +235,6 @@ pub(super) async fn batch(door: &Door, visit: Visit, body: &[u8]) -> Response<Bo
     }
     let work = async move { format!("[{}]", join_all(answers).await.join(",")) };
     respond(door, &session, work.boxed(), back).await
-}
-
-fn read_batch(body: &[u8]) -> Result<Vec<&RawValue>, RpcError> {
-    wire::check_depth(body, kernel::limits::JSON_DEPTH_MAX)?;
-    let messages: Vec<&RawValue> =
-        serde_json::from_slice(body).map_err(|error| RpcError::new(codes::PARSE, format!("not JSON: {error}")))?;
-    match messages.len() {
-        1..=BATCH_MAX => Ok(messages),
-        0 => Err(RpcError::invalid_request("an empty batch")),
-        more => Err(RpcError::invalid_request(format!("{more} messages in a batch; at most {BATCH_MAX} are taken"))),
-    }
 }
 
 /// Answers a GET: the standing stream, or one that was lost, from where it was.
