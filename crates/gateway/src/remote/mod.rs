@@ -5,7 +5,6 @@
 //! - The copy runs the phases of the call (role, limits, audit). Only a call that no copy answered is recorded here.
 
 pub mod breaker;
-mod bridge;
 mod copies;
 mod reach;
 mod tools;
@@ -16,11 +15,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::{Access, Code, Fault, Ports, Tasks};
+use mcp::error::codes;
 use mcp::handler::{CHANGES_MAX, Identity, Watch};
 use mcp::mirror::Mirrored;
 use mcp::phases::{CallSpec, Phases};
 use mcp::wire::{Notification, Request};
-use mcp::{Change, Ctx, Handler, LinkError, Outcome, Reply, RpcError};
+use mcp::{Change, Ctx, Handler, LinkError, Outcome, Reply, Revision, RpcError};
 use parking_lot::RwLock;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -95,9 +95,10 @@ impl Remote {
         })
     }
 
-    /// Works on a request by a copy, in whatever revision the client speaks.
-    async fn work(&self, request: Request, ctx: &Ctx, again: bool, time: Duration) -> Result<Reply, LinkError> {
-        let reply = self.bridged(request, ctx, again, time).await?;
+    /// Works on a request by a copy; the answer is as its handler there made it.
+    async fn work(&self, request: &Request, ctx: &Ctx, again: bool, time: Duration) -> Result<Reply, LinkError> {
+        let reply =
+            self.send(request, ctx, again, time).await.map_err(|error| in_words_of(ctx.revision, request, error))?;
         let known = Arc::clone(&self.identity.read());
         Ok(reply.undressed(&known.server_info))
     }
@@ -166,24 +167,23 @@ impl Remote {
     }
 
     async fn call(&self, request: Request, ctx: Ctx) -> Result<Reply, RpcError> {
-        let name = request.params.name.clone().unwrap_or_default();
-        let arguments = request.params.arguments.clone();
+        let name = request.params.name.as_deref().unwrap_or_default();
         let tools = Arc::clone(&self.tools.read());
-        let known = tools.get(&name);
+        let known = tools.get(name);
         // A tool we have not heard of yet: its server will say whether there is one; nothing is presumed of it.
         let (access, time) = known.map_or((Access::Admin, kernel::limits::TOOL_TIME), |tool| (tool.access, tool.time));
         let again = known.is_some_and(|tool| tool.idempotent);
         let began = tokio::time::Instant::now();
-        let fault = match self.work(request, &ctx, again, time + GRACE).await {
+        let fault = match self.work(&request, &ctx, again, time + GRACE).await {
             Ok(reply) => return Ok(reply),
             Err(LinkError::Rpc(error)) => return Err(*error),
             Err(LinkError::Fault(fault)) => fault,
         };
         let outcome = Outcome::refused(&fault);
-        let spec = CallSpec { server: &self.name, tool: &name, access, time };
+        let spec = CallSpec { server: &self.name, tool: name, access, time };
         self.means
             .phases
-            .record(&spec, arguments.as_deref(), &ctx, outcome.code, outcome.body.get(), began.elapsed())
+            .record(&spec, request.params.arguments.as_deref(), &ctx, outcome.code, outcome.body.get(), began.elapsed())
             .await;
         Ok(Reply::raw(outcome.body))
     }
@@ -192,6 +192,19 @@ impl Remote {
     pub fn under_way(&self) -> usize {
         self.copies.read().all.iter().map(|copy| copy.under_way.load(Ordering::Relaxed)).sum()
     }
+}
+
+/// Older revisions have a code of their own for a resource that is not there.
+fn in_words_of(revision: Revision, request: &Request, mut error: LinkError) -> LinkError {
+    if let LinkError::Rpc(error) = &mut error
+        && !revision.is_modern()
+        && request.method == "resources/read"
+        && error.code == codes::INVALID_PARAMS
+        && error.data.as_ref().is_some_and(|data| data.get("uri").is_some())
+    {
+        error.code = codes::LEGACY_RESOURCE_NOT_FOUND;
+    }
+    error
 }
 
 /// Whether a fault means that nobody answered, rather than that the answer was no.
@@ -210,7 +223,7 @@ impl Handler for Remote {
             return self.call(request, ctx).await;
         }
         // Everything else reads.
-        Ok(self.work(request, &ctx, true, OTHER_TIME).await?)
+        Ok(self.work(&request, &ctx, true, OTHER_TIME).await?)
     }
 
     async fn watch(&self, uri: &str, ctx: &Ctx) -> Result<Watch, RpcError> {
@@ -250,5 +263,7 @@ impl Part for Remote {
     }
 }
 
+#[cfg(test)]
+mod http_tests;
 #[cfg(test)]
 mod tests;

@@ -44,7 +44,7 @@ impl OverHttp {
 #[async_trait]
 impl Reach for OverHttp {
     fn link(&self, instance: &Instance, tasks: &Tasks) -> Result<Arc<dyn Link>, Fault> {
-        Ok(self.host(instance, tasks)?.link())
+        Ok(self.host(instance, tasks)?.link()?)
     }
 
     async fn health(&self, instance: &Instance, tasks: &Tasks) -> Result<Report, Fault> {

@@ -67,8 +67,7 @@ impl FleetHost {
     /// # Errors
     /// When nobody answers, or too much.
     pub async fn get(&self, path: &'static str) -> Result<bytes::Bytes, Fault> {
-        let endpoint =
-            Endpoint::new(&self.target, self.tasks.clone())?.at(http::uri::PathAndQuery::from_static(path));
+        let endpoint = Endpoint::new(&self.target, self.tasks.clone())?.at(http::uri::PathAndQuery::from_static(path));
         let request = endpoint.request(Method::GET, HeaderMap::new(), Full::default());
         endpoint.pool.send(request).await?.whole(BODY_BYTES_MAX).await
     }
