@@ -26,3 +26,11 @@ pub use abi::Encodings;
 pub use config::{Config, Places, SandboxConfig};
 pub use node::Node;
 pub use open::{Parts, open, open_node};
+
+/// Where the sandbox's binary is in a folder of fetched tools.
+///
+/// # Errors
+/// It, or something else that the sandbox needs, is not there; the hint says how to get it.
+pub fn anvil_in(tools: &std::path::Path) -> kernel::Result<std::path::PathBuf> {
+    sandbox::Tools::find(tools).map(|tools| tools.anvil)
+}

@@ -73,7 +73,7 @@ impl Gateway {
                     ports: self.ports.clone(),
                     phases: self.shared.phases.clone(),
                     events: self.events.clone(),
-                    reach: Arc::clone(&self.reach),
+                    connect: Arc::clone(&self.connect),
                 };
                 Remote::new(&name, means, self.ports.tasks.child())
             });

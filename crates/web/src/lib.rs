@@ -1,1 +1,18 @@
-//! web
+//! Every HTTP door of the fleet: MCP endpoints, REST, health, metrics, the status page.
+//!
+//! Invariants:
+//! - What is served comes through ports ([`kernel`]), handlers ([`mcp::Handler`]) and [`Coordinator`]; this crate knows no server.
+//! - Every listener sets TCP_NODELAY, bounds heads, bodies and connections, and drains when its [`Tasks`](kernel::Tasks) stop.
+//! - Every error body is an RFC 9457 problem with our stable code.
+
+pub mod access;
+pub mod coordinator;
+pub mod listener;
+pub mod openapi;
+pub mod problem;
+pub mod service;
+pub mod status_page;
+pub mod v1;
+
+pub use coordinator::Coordinator;
+pub use listener::{Bound, bind};

@@ -12,6 +12,7 @@ use kernel::audit::Audit;
 use kernel::bus::Bus;
 use kernel::store::Store;
 use kernel::{Clock, Fault, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteSynchronous;
 
@@ -21,7 +22,7 @@ use crate::db::{Db, Opening, fault, io_fault, unsigned};
 pub const FILE: &str = "flotilla.db";
 
 /// How the file is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What a write that returned survives.
@@ -37,7 +38,7 @@ impl Default for Config {
 }
 
 /// What a write that returned survives.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Synchronous {
     /// The death of the process.

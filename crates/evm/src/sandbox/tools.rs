@@ -21,7 +21,7 @@ const ARTEFACT_BYTES_MAX: u64 = 32 << 20;
 /// The tools, found.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
-    pub(super) anvil: PathBuf,
+    pub(crate) anvil: PathBuf,
     packages: PathBuf,
 }
 

@@ -13,7 +13,6 @@ mod modern;
 mod replay;
 mod reply;
 mod sessions;
-pub mod sse2024;
 mod work;
 
 use std::fmt;
@@ -116,6 +115,14 @@ impl Door {
         let guard = guard::Guard::new(&config.hosts, &config.origins);
         let sessions = sessions::Sessions::new(config.sealer.clone(), config.clock.clone(), config.tasks.clone());
         Self { config, guard, sessions }
+    }
+
+    /// Whether a request for something else than MCP may pass: its host is ours and its page, if it comes from one, may call us.
+    ///
+    /// # Errors
+    /// [`Code::PermissionDenied`](kernel::Code::PermissionDenied).
+    pub fn check(&self, headers: &HeaderMap, uri: &http::Uri) -> Result<(), Fault> {
+        self.guard.admit(headers, uri).map(|_| ())
     }
 
     /// Answers one HTTP request with `handler`. Any path: mounting is the caller's affair.

@@ -9,7 +9,6 @@ use futures_util::future::BoxFuture;
 use futures_util::stream;
 use http::{Response, StatusCode};
 use kernel::{OnEnd, Tasks};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
@@ -76,12 +75,11 @@ impl Drop for Work {
 }
 
 /// Waits for the answer or the first message before it, whichever is first.
-pub(super) async fn first(work: &mut Work, messages: &mut Receiver<String>, let_go: &Notify) -> First {
+pub(super) async fn first(work: &mut Work, messages: &mut Receiver<String>) -> First {
     let answer = tokio::select! {
         biased;
         answer = &mut *work => answer,
         Some(message) = messages.recv() => return First::Message(message),
-        () = let_go.notified() => return First::LetGo,
     };
     let mut before = Vec::new();
     while let Ok(message) = messages.try_recv() {
@@ -96,26 +94,21 @@ pub(super) enum First {
     Answer(Vec<String>, Answer),
     /// A message, while the work goes on.
     Message(String),
-    /// The work goes on, and wants the connection let go.
-    LetGo,
 }
 
 /// The response to a request of the current revision.
 pub(super) async fn respond(mut work: Work, mut messages: Receiver<String>, keep_alive: Duration) -> Response<Body> {
-    // Nobody tells this one: in the current revision a connection that is gone takes its request along.
-    match first(&mut work, &mut messages, &Notify::new()).await {
+    match first(&mut work, &mut messages).await {
         First::Answer(before, answer) if before.is_empty() => reply::json(answer.status, answer.text),
         First::Answer(before, answer) => {
             let all: Vec<u8> =
                 before.into_iter().chain([answer.text]).flat_map(|text| Vec::from(events::event(text))).collect();
             reply::events(Body::Whole(all.into()))
         }
-        began => {
+        First::Message(message) => {
             let (out, body) = channel();
-            if let First::Message(message) = began {
-                // The channel is new and has room.
-                out.try_send(events::event(message)).ok();
-            }
+            // The channel is new and has room.
+            out.try_send(events::event(message)).ok();
             let tasks = work.tasks.clone();
             tasks.spawn("request with events", OnEnd::Done, pump(work, messages, out, keep_alive));
             reply::events(body)

@@ -15,7 +15,6 @@ use serde_json::json;
 use super::sse::{self, Event};
 use crate::wire::{Message, Unreadable};
 
-mod fleet;
 mod follow;
 pub mod guard;
 mod legacy;
@@ -26,7 +25,6 @@ mod probe;
 mod sse2024;
 mod standing;
 
-pub use fleet::FleetHost;
 pub use legacy::LegacyLink;
 pub use modern::ModernLink;
 

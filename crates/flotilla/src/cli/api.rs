@@ -1,0 +1,133 @@
+//! Talks to a running coordinator: finds it, brings the key, reads its answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use kernel::limits::ANSWER_BYTES_MAX;
+use kernel::{Code, Fault, Secret};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Global;
+use crate::data::DataDir;
+
+/// How long an answer may take.
+const ANSWER_TIME: Duration = Duration::from_secs(120);
+
+/// A way to the coordinator.
+pub struct Api {
+    /// The coordinator, without a slash at its end.
+    pub url: String,
+    key: Option<Secret>,
+}
+
+impl Api {
+    /// Finds the coordinator and the key: flags, then environment, then the data folder.
+    pub fn connect(global: &Global) -> Result<Self, Fault> {
+        let loaded = global.load(Vec::new())?;
+        let data = DataDir::open(&loaded.config.fleet.data_dir)?;
+        let running = data.running().into_iter().find_map(|note| note.coordinator);
+        let url = global.url.clone().or(running).unwrap_or_else(|| "http://127.0.0.1:4000".into());
+        let key = global.token.clone().map(Secret::new).or_else(|| data.cli_key());
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), key })
+    }
+
+    /// `GET path` as JSON.
+    pub async fn get(&self, path: &str) -> Result<Value, Fault> {
+        self.send(Method::GET, path, Bytes::new(), &[]).await
+    }
+
+    /// `POST path` with a JSON body, as JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Fault> {
+        self.send(Method::POST, path, Bytes::from(body.to_string()), &[]).await
+    }
+
+    /// One MCP request to the whole fleet, in the current revision; its result.
+    pub async fn mcp(&self, method: &str, mut params: Value) -> Result<Value, Fault> {
+        let version = mcp::Revision::CURRENT.as_str();
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": version,
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": { "name": "flotilla-cli", "version": env!("CARGO_PKG_VERSION") },
+        });
+        let mut headers = vec![("mcp-protocol-version", version.to_owned()), ("mcp-method", method.to_owned())];
+        if let Some(name) = params.get("name").or_else(|| params.get("uri")).and_then(Value::as_str) {
+            headers.push(("mcp-name", name.to_owned()));
+        }
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut answer = self.send(Method::POST, "/mcp", Bytes::from(body.to_string()), &headers).await?;
+        if let Some(error) = answer.get("error") {
+            let code = Code::deserialize(&error["data"]["code"]).unwrap_or(Code::InvalidArgument);
+            return Err(Fault::new(code, error["message"].as_str().unwrap_or("the request was refused")));
+        }
+        Ok(answer["result"].take())
+    }
+
+    /// Calls a tool; its structured content, or its content where it has no schema.
+    pub async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Fault> {
+        let mut result = self.mcp("tools/call", json!({ "name": tool, "arguments": arguments })).await?;
+        if result["isError"] == true {
+            let error = &result["_meta"]["flotilla/error"];
+            let code = Code::deserialize(&error["code"]).unwrap_or(Code::Upstream);
+            let text = result["content"][0]["text"].as_str().unwrap_or("the tool refused");
+            return Err(Fault::new(code, text.strip_prefix(&format!("{code}: ")).unwrap_or(text)));
+        }
+        Ok(if result["structuredContent"].is_null() {
+            result["content"].take()
+        } else {
+            result["structuredContent"].take()
+        })
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Bytes, headers: &[(&str, String)]) -> Result<Value, Fault> {
+        let url = format!("{}{path}", self.url);
+        let uri: Uri = url.parse().map_err(|_| Fault::invalid(format!("`{url}` is not a URL")))?;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream");
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {}", key.expose()));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| Fault::invalid(format!("request: {error}")))?;
+        let connector =
+            hyper_rustls::HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+        let answer = tokio::time::timeout(ANSWER_TIME, client.request(request))
+            .await
+            .map_err(|_| Fault::timeout(format!("{} did not answer", self.url)))?
+            .map_err(|error| {
+                Fault::unavailable(format!("no coordinator answers at {}: {error}", self.url))
+                    .hint("start one with `flotilla up`, or name one with --url")
+            })?;
+        let status = answer.status();
+        let bytes = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| Fault::upstream(format!("answer of {}: {error}", self.url)))?
+            .to_bytes();
+        let value: Value = serde_json::from_slice(&bytes)
+            .map_err(|_| Fault::upstream(format!("{} answered {status} and no JSON", self.url)))?;
+        if status.is_success() || value.get("jsonrpc").is_some() { Ok(value) } else { Err(problem(&value)) }
+    }
+}
+
+/// A problem document as the fault it tells of.
+fn problem(value: &Value) -> Fault {
+    let code = Code::deserialize(&value["code"]).unwrap_or(Code::Upstream);
+    let mut fault = Fault::new(code, value["detail"].as_str().unwrap_or("the coordinator refused"));
+    if let Some(hint) = value["hint"].as_str() {
+        fault = fault.hint(hint);
+    } else if code == Code::Unauthenticated {
+        fault = fault.hint("give a key with --token, or run on the machine and data folder of the fleet");
+    }
+    fault
+}

@@ -1,0 +1,167 @@
+//! The command line. stdout is data, stderr is talk; every read has `--json`; errors say what, why and the next command.
+
+mod api;
+mod audit;
+mod completions;
+mod config;
+mod connect;
+mod doctor;
+mod generate;
+mod logs;
+mod output;
+mod server;
+mod status;
+mod token;
+mod tool;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use kernel::{Code, Fault};
+use serde_json::json;
+
+use crate::config::{Loaded, Sources, load};
+
+/// A fleet of MCP servers for decentralised-finance engineering behind one endpoint.
+#[derive(Debug, Parser)]
+#[command(name = "flotilla", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// The configuration file [default: flotilla.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data folder [default: .flotilla]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// The coordinator to talk to [default: the one that runs on the data folder]
+    #[arg(long, global = true, value_name = "URL", env = "FLOTILLA_URL")]
+    pub url: Option<String>,
+    /// The API key to use [default: the one in the data folder]
+    #[arg(long, global = true, value_name = "KEY", env = "FLOTILLA_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the fleet in this process
+    Up(up::Up),
+    /// Run chosen services in this process; they find the others through the data folder
+    Serve(up::Serve),
+    /// Show how the fleet, or one service, stands
+    Status(status::Status),
+    /// List what runs
+    Ps,
+    /// Look at servers and restart them
+    Server(server::Server),
+    /// Find, describe and call tools
+    Tool(tool::Tool),
+    /// Search and follow log lines
+    Logs(logs::Logs),
+    /// Restart a service
+    Restart(server::Restart),
+    /// Find what is missing or wrong on this machine, and mend it
+    Doctor(doctor::Doctor),
+    /// Show, explain and check the configuration
+    Config(config::ConfigCommand),
+    /// Create, list and revoke API keys
+    Token(token::Token),
+    /// Set up an MCP client: claude, claude-code, cursor, vscode
+    Connect(connect::Connect),
+    /// List and verify the audit trail
+    Audit(audit::Audit),
+    /// Print a completion script
+    Completions(completions::Completions),
+    /// Print the version
+    Version,
+    /// Print a generated file
+    #[command(name = "gen", hide = true)]
+    Generate(generate::Generate),
+}
+
+impl Global {
+    /// The configuration, with this command's flags on top.
+    pub fn load(&self, mut flags: Vec<(&'static str, &'static str, serde_json::Value)>) -> Result<Loaded, Fault> {
+        if let Some(folder) = &self.data_dir {
+            flags.push(("fleet.data_dir", "--data-dir", json!(folder)));
+        }
+        load(&Sources { file: self.config.clone(), flags })
+    }
+}
+
+/// Runs the command and tells the shell how it went.
+pub fn run(cli: Cli) -> ExitCode {
+    let global = cli.global.clone();
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(fault) => {
+            output::fault(&fault, global.json);
+            exit_code(fault.code)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Up(command) => command.run(global),
+        Command::Serve(command) => command.run(global),
+        Command::Doctor(command) => command.run(global),
+        Command::Config(command) => command.run(global),
+        Command::Completions(command) => command.run(),
+        Command::Generate(command) => command.run(),
+        Command::Version => output::version(global.json),
+        Command::Connect(command) => command.run(global),
+        command => runtime()?.block_on(async move {
+            match command {
+                Command::Status(command) => command.run(global).await,
+                Command::Ps => status::ps(global).await,
+                Command::Server(command) => command.run(global).await,
+                Command::Restart(command) => command.run(global).await,
+                Command::Tool(command) => command.run(global).await,
+                Command::Logs(command) => command.run(global).await,
+                Command::Token(command) => command.run(global).await,
+                Command::Audit(command) => command.run(global).await,
+                _ => Err(Fault::internal("a command without a home")),
+            }
+        }),
+    }
+}
+
+/// The runtime of every command that talks.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::internal(format!("runtime: {error}")))
+}
+
+/// The documented exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable, 4 not found, 5 denied, 6 unhealthy, 7 time-out, 8 needs approval,
+/// 130 interrupted.
+pub fn exit_code(code: Code) -> ExitCode {
+    ExitCode::from(match code {
+        Code::InvalidArgument => 2,
+        Code::Unavailable | Code::NotConfigured => 3,
+        Code::NotFound => 4,
+        Code::Unauthenticated | Code::PermissionDenied => 5,
+        Code::Timeout => 7,
+        Code::Quarantined => 8,
+        Code::Cancelled => 130,
+        _ => 1,
+    })
+}

@@ -1,0 +1,70 @@
+//! `status` and `ps`.
+
+use std::process::ExitCode;
+
+use kernel::Fault;
+use serde_json::{Value, json};
+
+use super::{Global, api::Api, output};
+
+/// Show how the fleet, or one service, stands.
+#[derive(Debug, clap::Args)]
+pub struct Status {
+    /// A service; the whole fleet when absent
+    service: Option<String>,
+}
+
+/// The exit code for "it runs, but not well".
+const UNHEALTHY: u8 = 6;
+
+impl Status {
+    /// Runs the command.
+    pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
+        let api = Api::connect(global)?;
+        let status = match &self.service {
+            None => api.get("/status").await?,
+            Some(name) => api.call("master-coordinator__service_status", json!({ "service": name })).await?,
+        };
+        if global.json {
+            output::json(&status)?;
+        } else if self.service.is_some() {
+            output::line(&serde_json::to_string_pretty(&status).unwrap_or_default())?;
+        } else {
+            summary(&status, &api.url)?;
+        }
+        let healthy = matches!(status["status"].as_str(), Some("healthy"));
+        Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(UNHEALTHY) })
+    }
+}
+
+fn summary(status: &Value, url: &str) -> Result<(), Fault> {
+    let cell = |pointer: &str| output::cell(status.pointer(pointer).unwrap_or(&Value::Null));
+    output::line(&format!("{} at {url}, mode {}, version {}", cell("/status"), cell("/mode"), cell("/version")))?;
+    output::line(&format!("servers   {} of {} healthy", cell("/servers/healthy"), cell("/servers/total")))?;
+    output::line(&format!("up for    {} s", cell("/uptime_seconds")))?;
+    for (part, state) in status["infrastructure"].as_object().into_iter().flatten() {
+        output::line(&format!("{part:<9} {}: {}", output::cell(&state["status"]), output::cell(&state["detail"])))?;
+    }
+    Ok(())
+}
+
+/// Lists what runs.
+pub async fn ps(global: &Global) -> Result<ExitCode, Fault> {
+    let api = Api::connect(global)?;
+    let (servers, agents) = (api.get("/servers").await?, api.get("/agents").await?);
+    let all: Vec<Value> = [servers, agents].iter().filter_map(Value::as_array).flatten().cloned().collect();
+    if global.json {
+        output::json(&all)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|service| {
+            let tools = service["tools"].as_array().map_or(0, Vec::len).to_string();
+            let cell = |name: &str| output::cell(&service[name]);
+            vec![cell("name"), cell("status"), cell("port"), cell("instances"), tools, cell("url"), cell("last_error")]
+        })
+        .collect();
+    output::table(&["service", "status", "port", "instances", "tools", "url", "last error"], &rows)?;
+    Ok(ExitCode::SUCCESS)
+}

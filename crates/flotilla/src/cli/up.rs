@@ -1,0 +1,99 @@
+//! `up` and `serve`.
+
+use std::process::ExitCode;
+
+use kernel::{Fault, catalog};
+use serde_json::json;
+
+use super::{Global, output, runtime};
+use crate::config::Mode;
+use crate::fleet::{self, services_of};
+use crate::telemetry;
+
+/// Run the fleet in this process.
+#[derive(Debug, clap::Args)]
+pub struct Up {
+    /// What to start
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+    /// Start without a local chain
+    #[arg(long)]
+    no_sandbox: bool,
+    /// Show every log line
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// Run chosen services in this process; they find the others through the data folder.
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    /// The services
+    #[arg(required = true, value_name = "ROLE")]
+    roles: Vec<String>,
+    /// Start without a local chain
+    #[arg(long)]
+    no_sandbox: bool,
+    /// Show every log line
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+impl Up {
+    /// Runs the command until a signal.
+    pub fn run(self, global: &Global) -> Result<ExitCode, Fault> {
+        let mut flags = sandbox_flag(self.no_sandbox);
+        if let Some(mode) = self.mode {
+            flags.push(("fleet.mode", "--mode", json!(mode)));
+        }
+        let loaded = global.load(flags)?;
+        let mode = loaded.config.fleet.mode;
+        let name = json!(mode).as_str().unwrap_or_default().to_owned();
+        run(global, &loaded, &name, services_of(mode), self.verbose)
+    }
+}
+
+impl Serve {
+    /// Runs the command until a signal.
+    pub fn run(self, global: &Global) -> Result<ExitCode, Fault> {
+        let loaded = global.load(sandbox_flag(self.no_sandbox))?;
+        let known: Vec<&str> = catalog::servers().map(|service| service.name).collect();
+        let mut services = Vec::new();
+        for role in &self.roles {
+            services.push(catalog::server_named(role).ok_or_else(|| {
+                let fault = Fault::invalid(format!("no service `{role}`"));
+                match kernel::limits::nearest(role, &known) {
+                    Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                    None => fault.hint(format!("one of {}", known.join(", "))),
+                }
+            })?);
+        }
+        services.sort_by_key(|service| service.port);
+        services.dedup();
+        run(global, &loaded, "serve", services, self.verbose)
+    }
+}
+
+fn sandbox_flag(no_sandbox: bool) -> Vec<(&'static str, &'static str, serde_json::Value)> {
+    if no_sandbox { vec![("chain.sandbox.enabled", "--no-sandbox", json!(false))] } else { Vec::new() }
+}
+
+fn run(
+    global: &Global,
+    loaded: &crate::config::Loaded,
+    mode: &str,
+    services: Vec<&'static catalog::Service>,
+    verbose: bool,
+) -> Result<ExitCode, Fault> {
+    let logs = telemetry::install(loaded.config.logs.level, verbose);
+    runtime()?.block_on(async {
+        let running = fleet::start(loaded, mode, services, &logs).await?;
+        let screen = running.screen().await;
+        if global.json {
+            output::json(&screen)?
+        } else {
+            output::say(&screen.text())
+        }
+        running.until_stopped().await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,197 @@
+//! The fleet's configuration: each part owns its table, this file only sums them.
+//!
+//! Layers, later ones win: defaults, `flotilla.toml`, `.env`, environment, flags. An unknown key is an error that says what was meant.
+//! This is the one place that reads the environment.
+
+mod explain;
+mod layers;
+mod template;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use kernel::logs::Level;
+use kernel::{Fault, Role};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use explain::{explain, show};
+pub use layers::{Loaded, RPC_URL, Sources, load};
+pub use template::template;
+
+/// `flotilla.toml`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What runs and where it keeps its things.
+    pub fleet: FleetConfig,
+    /// Addresses and who may reach them.
+    pub http: HttpConfig,
+    /// Keys and roles.
+    pub auth: AuthConfig,
+    /// Limits of calls.
+    pub limits: mcp::phases::LimitsConfig,
+    /// The embedded database.
+    pub store: backends::sqlite::Config,
+    /// The EVM chain.
+    pub chain: evm::Config,
+    /// The fleet's own log lines.
+    pub logs: LogsConfig,
+    /// Traces and logs that leave.
+    pub telemetry: TelemetryConfig,
+    /// When a failing service is restarted and when given up.
+    pub supervision: SupervisionConfig,
+    /// The one endpoint.
+    pub gateway: gateway::Config,
+    /// Each server's own table.
+    pub servers: servers::ServersConfig,
+}
+
+/// What `up` starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Every service.
+    #[default]
+    Full,
+    /// The coordinator and the core servers: coordination, monitoring, utilities, logging.
+    Minimal,
+    /// Storage, chain and the coordinator, for working on a server of your own.
+    Dev,
+}
+
+/// `[fleet]`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FleetConfig {
+    /// What `up` starts.
+    pub mode: Mode,
+    /// Where data and keys are kept. `FLOTILLA_DATA_DIR` sets it.
+    pub data_dir: PathBuf,
+    /// Where Foundry's binaries and the protocols' artefacts are. `FLOTILLA_TOOLS_DIR` sets it.
+    pub tools_dir: PathBuf,
+}
+
+impl Default for FleetConfig {
+    fn default() -> Self {
+        Self { mode: Mode::Full, data_dir: ".flotilla".into(), tools_dir: ".tools".into() }
+    }
+}
+
+/// Which ports services take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ports {
+    /// Those of the catalog: 4000 to 4020, and 8080.
+    #[default]
+    Catalog,
+    /// Free ones, chosen by the system: for several fleets on one machine. The data folder says which.
+    Ephemeral,
+}
+
+/// `[http]`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// The address every service listens on. Anything but loopback wants a key from every caller.
+    pub bind: IpAddr,
+    /// Which ports services take.
+    pub ports: Ports,
+    /// Host names, beside loopback's, under which the fleet may be addressed.
+    pub hosts: Vec<String>,
+    /// Web origins, beside loopback's, whose pages may call the fleet.
+    pub origins: Vec<String>,
+    /// The address other processes reach this one under, when it is not `bind`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<String>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ports: Ports::Catalog,
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            advertise: None,
+        }
+    }
+}
+
+/// `[auth]`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// A role for callers without a key, for tools that cannot send one. Off when absent; refused when `http.bind` is not loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anonymous_role: Option<Role>,
+}
+
+/// `[logs]`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogsConfig {
+    /// The least grave level kept and shown.
+    pub level: Level,
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        Self { level: Level::Info }
+    }
+}
+
+/// `[telemetry]`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// Where traces and logs are sent by OTLP/HTTP (JSON), as `http://host:4318`. Nothing leaves when absent.
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` sets it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+}
+
+/// `[supervision]`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SupervisionConfig {
+    /// The first wait before a restart, in milliseconds; it doubles with every failure in a row.
+    pub restart_first_ms: u64,
+    /// The longest wait before a restart, in milliseconds.
+    pub restart_max_ms: u64,
+    /// After this many failures in a row a service is given up, with an alert.
+    pub give_up_after: u32,
+    /// A service that ran this long, in seconds, has recovered: its failures are forgotten.
+    pub recovered_after_seconds: u64,
+    /// How often health is looked at, in milliseconds.
+    pub health_every_ms: u64,
+}
+
+impl Default for SupervisionConfig {
+    fn default() -> Self {
+        Self {
+            restart_first_ms: 100,
+            restart_max_ms: 30_000,
+            give_up_after: 8,
+            recovered_after_seconds: 60,
+            health_every_ms: 2_000,
+        }
+    }
+}
+
+impl Config {
+    /// What no single table can check.
+    pub fn check(&self) -> Result<(), Fault> {
+        if self.auth.anonymous_role.is_some() && !self.http.bind.is_loopback() {
+            return Err(Fault::invalid(format!("auth.anonymous_role is set while http.bind is {}", self.http.bind))
+                .hint("callers without a key are only let in on loopback: set http.bind = \"127.0.0.1\", or give them keys"));
+        }
+        Ok(())
+    }
+}
+
+/// A variable that is not a configuration key (`NO_COLOR`, `HOME`): read here, because this is the one place that may.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -1,0 +1,142 @@
+//! The data folder: keys with mode 0600, databases, and notes of which processes run where.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kernel::{Fault, Result, Secret};
+use serde::{Deserialize, Serialize};
+
+/// The data folder.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    path: PathBuf,
+}
+
+/// What a running process left for the CLI to find.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunNote {
+    /// The process.
+    pub pid: u32,
+    /// The coordinator's URL, if this process has it.
+    pub coordinator: Option<String>,
+    /// The status page's URL, if this process has it.
+    pub dashboard: Option<String>,
+    /// The URL of every service of this process, by name.
+    pub services: std::collections::BTreeMap<String, String>,
+}
+
+impl DataDir {
+    /// Opens the folder; makes it, for its owner only, when it is not there.
+    pub fn open(path: &Path) -> Result<Self> {
+        for folder in [path.to_owned(), path.join("keys"), path.join("run")] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| {
+                Fault::unavailable(format!("data folder {} cannot be made: {error}", folder.display()))
+                    .hint("set FLOTILLA_DATA_DIR to a folder you may write to")
+            })?;
+        }
+        let path = path.canonicalize().map_err(|error| Fault::internal(format!("{}: {error}", path.display())))?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The key that seals what the fleet's processes tell each other and what travels through clients. Made at the first start.
+    pub fn fleet_key(&self) -> Result<[u8; 32]> {
+        let text = self.secret("fleet.key", || kernel::ids::random_token(32))?;
+        let bytes = URL_SAFE_NO_PAD.decode(text.expose()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        bytes.ok_or_else(|| {
+            Fault::invalid(format!("{} is damaged", self.path.join("keys/fleet.key").display()))
+                .hint("restore it from a backup, or remove it: sessions under way then start again")
+        })
+    }
+
+    /// The CLI's own API key, if it has been made.
+    pub fn cli_key(&self) -> Option<Secret> {
+        fs::read_to_string(self.cli_key_path()).ok().map(|text| Secret::new(text.trim()))
+    }
+
+    /// Where the CLI's key is.
+    pub fn cli_key_path(&self) -> PathBuf {
+        self.path.join("keys/cli.key")
+    }
+
+    /// Keeps the CLI's key.
+    pub fn keep_cli_key(&self, key: &Secret) -> Result<()> {
+        self.write_private(&self.cli_key_path(), key.expose())
+    }
+
+    /// Reads a secret of ours, made by `make` when it is not there. Two processes that start together read the same one.
+    fn secret(&self, name: &str, make: impl FnOnce() -> String) -> Result<Secret> {
+        let path = self.path.join("keys").join(name);
+        if !path.exists() {
+            let fresh = path.with_extension(format!("{}.new", std::process::id()));
+            self.write_private(&fresh, &make())?;
+            // A hard link fails when the name is taken, so whoever is first wins.
+            let linked = fs::hard_link(&fresh, &path);
+            fs::remove_file(&fresh).map_err(|error| Fault::internal(format!("{}: {error}", fresh.display())))?;
+            if let Err(error) = linked
+                && error.kind() != std::io::ErrorKind::AlreadyExists
+            {
+                return Err(Fault::unavailable(format!("{} cannot be made: {error}", path.display())));
+            }
+        }
+        let text = fs::read_to_string(&path)
+            .map_err(|error| Fault::unavailable(format!("{} cannot be read: {error}", path.display())))?;
+        Ok(Secret::new(text.trim()))
+    }
+
+    fn write_private(&self, path: &Path, text: &str) -> Result<()> {
+        let failed = |error| Fault::unavailable(format!("{} cannot be written: {error}", path.display()));
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    }
+
+    /// Leaves a note of this process.
+    pub fn note(&self, note: &RunNote) -> Result<()> {
+        let text = serde_json::to_string_pretty(note).map_err(|error| Fault::internal(error.to_string()))?;
+        let fresh = self.note_path(note.pid).with_extension("new");
+        self.write_private(&fresh, &text)?;
+        fs::rename(&fresh, self.note_path(note.pid)).map_err(|error| Fault::internal(format!("run note: {error}")))
+    }
+
+    /// Removes this process's note.
+    pub fn forget(&self, pid: u32) {
+        if let Err(error) = fs::remove_file(self.note_path(pid)) {
+            tracing::debug!(%error, "run note not removed");
+        }
+    }
+
+    fn note_path(&self, pid: u32) -> PathBuf {
+        self.path.join("run").join(format!("{pid}.json"))
+    }
+
+    /// The notes of processes that still run.
+    pub fn running(&self) -> Vec<RunNote> {
+        let files = fs::read_dir(self.path.join("run")).into_iter().flatten().flatten();
+        let notes =
+            files.filter_map(|file| serde_json::from_str::<RunNote>(&fs::read_to_string(file.path()).ok()?).ok());
+        notes.filter(|note| is_running(note.pid)).collect()
+    }
+}
+
+/// Whether a process of this number runs.
+pub fn is_running(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists() || {
+        // Systems without /proc: signal 0 asks without sending.
+        i32::try_from(pid).is_ok_and(kill_zero)
+    }
+}
+
+#[expect(unsafe_code, reason = "asking for a process by signal 0 has no safe form in std")]
+fn kill_zero(pid: i32) -> bool {
+    // SAFETY: signal 0 is never delivered; the call only looks the process up.
+    unsafe { libc::kill(pid, 0) == 0 }
+}

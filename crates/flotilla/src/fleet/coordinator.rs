@@ -1,0 +1,80 @@
+//! The coordinator's REST over the gateway.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gateway::command::Command;
+use gateway::status::{ServiceRow, SystemStatus};
+use gateway::{Gateway, Selector};
+use kernel::fleet::{Instance, Kind};
+use kernel::{Caller, Fault, Ports, Role, Trace};
+use mcp::{Ctx, Handler};
+use serde_json::{Value, json};
+use web::coordinator::{Coordinator, Endpoint};
+
+/// The implementation of [`Coordinator`].
+pub struct Rest {
+    gateway: Arc<Gateway>,
+    ports: Ports,
+    anonymous: Option<Role>,
+}
+
+impl Rest {
+    /// REST over `gateway`.
+    pub fn new(gateway: &Arc<Gateway>, ports: &Ports, anonymous: Option<Role>) -> Arc<Self> {
+        Arc::new(Self { gateway: Arc::clone(gateway), ports: ports.clone(), anonymous })
+    }
+}
+
+fn json_of(value: &impl serde::Serialize) -> Result<Value, Fault> {
+    serde_json::to_value(value).map_err(|error| Fault::internal(error.to_string()))
+}
+
+#[async_trait]
+impl Coordinator for Rest {
+    async fn status(&self) -> Result<Value, Fault> {
+        let mut status = json_of(&self.gateway.status().await)?;
+        if let Some(role) = &self.anonymous {
+            status["notice"] = format!("callers without a key are let in as {role} (auth.anonymous_role)").into();
+        }
+        Ok(status)
+    }
+
+    async fn servers(&self) -> Result<Value, Fault> {
+        json_of(&self.gateway.services(Kind::Server).await)
+    }
+
+    async fn agents(&self) -> Result<Value, Fault> {
+        json_of(&self.gateway.services(Kind::Agent).await)
+    }
+
+    async fn command(&self, body: Value, caller: Caller) -> Result<Value, Fault> {
+        let command: Command = serde_path_to_error::deserialize(&body).map_err(|error| {
+            Fault::invalid(format!("body.{}: {}", error.path(), error.inner()))
+                .hint("{\"target\", \"command\", \"args\"}")
+        })?;
+        json_of(&self.gateway.command(&command, &Ctx::internal(caller, Trace::root())).await?)
+    }
+
+    async fn restart(&self, name: &str, reason: &str, caller: Caller) -> Result<Value, Fault> {
+        tracing::info!(service = name, reason, caller = caller.name, "restart asked for");
+        json_of(&self.ports.fleet.restart(name, reason).await?)
+    }
+
+    fn endpoint(&self, endpoint: &Endpoint) -> Result<Arc<dyn Handler>, Fault> {
+        let Endpoint { server, toolset, mode } = endpoint;
+        self.gateway.handler(Selector::read(server.as_deref(), toolset.as_deref(), mode.as_deref())?)
+    }
+
+    fn schemas(&self) -> HashMap<&'static str, Value> {
+        let services = json!({ "type": "array", "items": mcp::schema::output::<ServiceRow>() });
+        HashMap::from([
+            ("/status", mcp::schema::output::<SystemStatus>()),
+            ("/servers", services.clone()),
+            ("/agents", services),
+            ("/servers/{name}/restart", json!({ "type": "array", "items": mcp::schema::output::<Instance>() })),
+            ("/health", mcp::schema::output::<kernel::health::Report>()),
+        ])
+    }
+}

@@ -1,0 +1,254 @@
+//! Puts a process of the fleet together: ports, services under supervision, doors; and takes it apart again in order.
+
+mod coordinator;
+mod documentation;
+mod parts;
+mod screen;
+mod supervisor;
+mod unit;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway::Gateway;
+use kernel::catalog::{self, COORDINATOR, DASHBOARD_PORT};
+use kernel::fleet::Fleet;
+use kernel::health::Status;
+use kernel::{Fault, OnEnd, Result};
+use web::service::ServiceDoors;
+use web::{Bound, bind};
+
+use crate::config::{Config, Loaded, Mode, Ports as PortChoice};
+use crate::data::RunNote;
+use crate::telemetry::Output;
+use parts::Parts;
+use supervisor::Supervisor;
+use unit::{Factory, Unit};
+
+pub use documentation::documentation;
+pub use screen::Screen;
+
+/// How long a fleet may take to stop.
+const DRAIN_TIME: Duration = Duration::from_secs(25);
+/// How long services may take to come up before `up` shows how far they are.
+const FIRST_START_TIME: Duration = Duration::from_secs(30);
+
+/// The services a mode starts.
+pub fn services_of(mode: Mode) -> Vec<&'static catalog::Service> {
+    const CORE: [&str; 5] = [COORDINATOR, "coordination", "monitoring", "utilities", "logging"];
+    catalog::servers()
+        .filter(|service| match mode {
+            Mode::Full => true,
+            Mode::Minimal => CORE.contains(&service.name),
+            Mode::Dev => service.name == COORDINATOR,
+        })
+        .collect()
+}
+
+/// A running process of the fleet.
+pub struct Running {
+    parts: Parts,
+    note: RunNote,
+    supervisor: Arc<Supervisor>,
+    mode: String,
+}
+
+/// A service's port, held before anything starts.
+struct Door {
+    spec: &'static catalog::Service,
+    bound: Bound,
+}
+
+/// Starts `services` in this process.
+///
+/// # Errors
+/// When a port is taken, the data folder cannot be used, or the configuration is wrong: nothing is left running then.
+pub async fn start(
+    loaded: &Loaded,
+    mode: &str,
+    services: Vec<&'static catalog::Service>,
+    output: &Output,
+) -> Result<Running> {
+    let config = &loaded.config;
+    // Ports first: the commonest trouble shows before anything else is touched.
+    let doors = bind_all(config, &services).await?;
+    let with_coordinator = services.iter().any(|service| service.name == COORDINATOR);
+    let dashboard = if with_coordinator { Some(bind_port(config, DASHBOARD_PORT).await?) } else { None };
+    let parts = Parts::build(loaded, output).await?;
+    let expected = services.iter().map(|service| service.name).collect();
+    let gateway = parts.gateway(config, mode, expected)?;
+    let mut note = RunNote { pid: std::process::id(), coordinator: None, dashboard: None, services: BTreeMap::new() };
+    let supervisor = Arc::clone(&parts.supervisor);
+    for door in doors {
+        let url = url_of(config, door.bound.address);
+        note.services.insert(door.spec.name.into(), url.clone());
+        let unit = start_unit(&parts, config, &gateway, door.spec, url.clone());
+        let service = service_doors(&parts, &unit);
+        let router = if door.spec.name == COORDINATOR {
+            note.coordinator = Some(url);
+            web::coordinator::routes(parts.coordinator_doors(&gateway, service))
+        } else {
+            web::service::routes(service)
+        };
+        door.bound.serve(router, &parts.ports.tasks, parts.ports.metrics.clone());
+    }
+    if let Some(dashboard) = dashboard {
+        note.dashboard = Some(url_of(config, dashboard.address));
+        let page = parts.status_page(&gateway);
+        dashboard.serve(web::status_page::routes(page), &parts.ports.tasks, parts.ports.metrics.clone());
+    }
+    supervisor.start(&parts.ports.tasks);
+    first_start(&supervisor).await;
+    parts.data.note(&note)?;
+    Ok(Running { parts, note, supervisor, mode: mode.to_owned() })
+}
+
+impl Running {
+    /// What people see.
+    pub async fn screen(&self) -> Screen {
+        let instances = self.supervisor.instances().await.unwrap_or_default();
+        Screen::of(
+            &self.note,
+            &self.mode,
+            self.parts.data.path(),
+            self.parts.chain_line().await,
+            instances,
+            self.parts.anonymous.as_ref(),
+        )
+    }
+
+    /// Waits for a signal, or for a part without which nothing works to end; then stops everything in order.
+    ///
+    /// # Errors
+    /// When the process stopped by itself; the fault says why.
+    pub async fn until_stopped(self) -> Result<()> {
+        let stopping = self.parts.ports.tasks.stopping();
+        tokio::select! {
+            signal = signalled() => tracing::info!(signal, "stopping"),
+            () = stopping.cancelled() => {}
+        }
+        let reason = self.parts.ports.tasks.reason();
+        self.parts.data.forget(self.note.pid);
+        let left = self.parts.ports.tasks.drain(DRAIN_TIME).await;
+        if left > 0 {
+            tracing::warn!(left, "tasks did not end in time");
+        }
+        self.parts.close().await;
+        reason.map_or(Ok(()), |reason| Err(Fault::internal(format!("stopped by itself: {reason}"))))
+    }
+}
+
+async fn bind_all(config: &Config, services: &[&'static catalog::Service]) -> Result<Vec<Door>> {
+    let mut doors = Vec::new();
+    for spec in services {
+        let bound = bind_port(config, spec.port).await.map_err(|fault| fault.context(spec.name))?;
+        doors.push(Door { spec, bound });
+    }
+    // The coordinator last: whoever reaches it finds the others there.
+    doors.sort_by_key(|door| (door.spec.name == COORDINATOR, door.spec.port));
+    Ok(doors)
+}
+
+async fn bind_port(config: &Config, port: u16) -> Result<Bound> {
+    let port = if config.http.ports == PortChoice::Ephemeral { 0 } else { port };
+    bind(SocketAddr::new(config.http.bind, port)).await
+}
+
+/// Where others reach an address of ours.
+fn url_of(config: &Config, address: SocketAddr) -> String {
+    match &config.http.advertise {
+        Some(host) => format!("http://{host}:{}", address.port()),
+        None if address.ip().is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
+        None => format!("http://{address}"),
+    }
+}
+
+fn start_unit(
+    parts: &Parts,
+    config: &Config,
+    gateway: &Arc<Gateway>,
+    spec: &'static catalog::Service,
+    url: String,
+) -> Arc<Unit> {
+    let factory = factory(parts, config, gateway, spec);
+    let (supervisor, joined) = (Arc::clone(&parts.supervisor), Arc::clone(gateway));
+    let on_change = Box::new(move |unit: &Unit| {
+        match unit.service() {
+            Some(service) => joined.add_local(service),
+            None => joined.remove_local(unit.spec.name),
+        }
+        supervisor.unit_changed();
+    });
+    let (unit, wishes) = Unit::new(
+        spec,
+        url,
+        &parts.process,
+        crate::VERSION,
+        factory,
+        parts.ports.clone(),
+        config.supervision.clone(),
+        on_change,
+    );
+    parts.supervisor.add(Arc::clone(&unit));
+    let tasks = parts.ports.tasks.clone();
+    let (running, owner) = (Arc::clone(&unit), tasks.clone());
+    tasks.spawn("supervisor of a service", OnEnd::StopOwner, async move { running.run(owner, wishes).await });
+    unit
+}
+
+fn factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
+    let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
+    Arc::new(move |ports| {
+        let (config, shared, gateway) = (config.clone(), shared.clone(), Arc::clone(&gateway));
+        Box::pin(async move {
+            let service = if spec.name == COORDINATOR {
+                mcp::Service::of(Arc::new(gateway::coordinator::Coordinator::of(&gateway)), shared)
+            } else {
+                servers::build(spec.name, &ports, &config, shared)?
+            };
+            service.start(ports).await?;
+            Ok(service)
+        })
+    })
+}
+
+fn service_doors(parts: &Parts, unit: &Arc<Unit>) -> ServiceDoors {
+    ServiceDoors {
+        name: unit.spec.name,
+        version: crate::VERSION,
+        slot: Arc::clone(unit) as Arc<dyn web::service::Slot>,
+        door: Arc::clone(&parts.door),
+        guard: parts.guard.clone(),
+        metrics: parts.ports.metrics.clone(),
+        store: Arc::clone(&parts.ports.store),
+        tasks: parts.ports.tasks.clone(),
+    }
+}
+
+/// Waits until every service has started, or failed to for the first time.
+async fn first_start(supervisor: &Supervisor) {
+    let settled = async {
+        while supervisor.units().iter().any(|unit| unit.instance().status == Status::Starting) {
+            supervisor.settled().await;
+        }
+    };
+    if tokio::time::timeout(FIRST_START_TIME, settled).await.is_err() {
+        tracing::warn!("some services are still starting");
+    }
+}
+
+/// Waits for SIGINT or SIGTERM and names it.
+async fn signalled() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("signals cannot be heard; stop this process with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}

@@ -1,0 +1,278 @@
+//! What all services of a process stand on, built once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway::remote::Connect;
+use gateway::{Gateway, Setup};
+use http::HeaderMap;
+use kernel::audit::Recorder;
+use kernel::chain::Chain;
+use kernel::fake::World;
+use kernel::fleet::Instance;
+use kernel::keys::Keys;
+use kernel::logs::{LogSink, Logs};
+use kernel::metrics::Metrics;
+use kernel::registry::Registry;
+use kernel::{Clock, Fault, Ports, Result, Role, Secret, Tasks};
+use mcp::Identity;
+use mcp::auth::{Anonymous, Authenticate, Gate};
+use mcp::client::http::{Credentials, ModernLink, Target};
+use mcp::client::{AboutUs, Link};
+use mcp::http::{Door, DoorConfig};
+use mcp::phases::{LimitsConfig, Phases};
+use mcp::seal::Sealer;
+use mcp::service::{Service, Shared};
+use serde_json::json;
+use web::access::Guard;
+use web::coordinator::Doors;
+use web::service::ServiceDoors;
+use web::status_page::Page;
+
+use super::coordinator::Rest;
+use super::supervisor::Supervisor;
+use crate::config::{Config, Loaded, RPC_URL};
+use crate::data::DataDir;
+use crate::telemetry::{Exporter, Output};
+
+/// The name of the key that the CLI uses.
+const CLI_KEY: &str = "cli";
+
+/// The parts.
+pub struct Parts {
+    /// The ports every service gets.
+    pub ports: Ports,
+    /// Phases, sealer, version.
+    pub shared: Shared,
+    /// Speaks MCP on every port.
+    pub door: Arc<Door>,
+    /// Guards REST.
+    pub guard: Guard,
+    /// The data folder.
+    pub data: DataDir,
+    /// Keeps services running.
+    pub supervisor: Arc<Supervisor>,
+    /// This process, unique per start.
+    pub process: String,
+    /// The role of callers without a key, if there is one.
+    pub anonymous: Option<Role>,
+    database: backends::sqlite::Sqlite,
+    recorder: Recorder,
+    sink: Arc<LogSink>,
+    /// Owns what must outlive the services: the queues of the audit trail and of the logs.
+    storage: Tasks,
+}
+
+impl Parts {
+    /// Opens the data folder and builds everything on it.
+    pub async fn build(loaded: &Loaded, output: &Output) -> Result<Self> {
+        let config = &loaded.config;
+        let clock = Clock::system();
+        let data = DataDir::open(&config.fleet.data_dir)?;
+        let sealer = Sealer::new(&data.fleet_key()?, clock.clone());
+        let (metrics, tasks, storage) = (Metrics::default(), Tasks::new(), Tasks::new());
+        let database = backends::sqlite::open(&config.store, data.path(), clock.clone()).await?;
+        let logs = backends::logs::open(data.path(), clock.clone()).await?;
+        let logs: Arc<dyn Logs> = Arc::new(logs);
+        let sink = LogSink::new(metrics.clone());
+        sink.start(Arc::clone(&logs), &storage);
+        let endpoint = config.telemetry.otlp_endpoint.as_deref();
+        let exporter = endpoint.map(|endpoint| Exporter::start(endpoint, &metrics, &storage)).transpose()?;
+        output.connect(clock.clone(), metrics.clone(), Arc::clone(&sink), exporter.clone());
+        let recorder = Recorder::start(Arc::clone(&database.audit), &storage);
+        let keys = Arc::new(Keys::new(Arc::clone(&database.store), clock.clone()));
+        ensure_cli_key(&keys, &data).await?;
+        let process = kernel::ids::new_id("p");
+        let registry = Registry::new(Arc::clone(&database.store), clock.clone());
+        let supervisor = Supervisor::new(registry, Arc::clone(&database.bus), clock.clone(), process.clone());
+        let chain = chain(loaded, &data, &database, &clock, &metrics, &tasks);
+        let ports = Ports {
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            metrics: metrics.clone(),
+            store: Arc::clone(&database.store),
+            bus: Arc::clone(&database.bus),
+            logs,
+            audit: Arc::clone(&database.audit),
+            fleet: Arc::clone(&supervisor) as Arc<dyn kernel::fleet::Fleet>,
+            chain,
+            abi: Arc::new(evm::Encodings),
+        };
+        let phases = Phases::new(clock.clone(), metrics, Arc::new(recorder.clone()), config.limits.clone());
+        let phases = match exporter {
+            Some(exporter) => phases.with_spans(Arc::new(move |span| exporter.span(span))),
+            None => phases,
+        };
+        let shared = Shared { phases, sealer: sealer.clone(), clock: clock.clone(), version: crate::VERSION };
+        let auth = authenticate(config, keys, sealer.clone())?;
+        let mut door = DoorConfig::new(Arc::clone(&auth), sealer, tasks, clock);
+        door.hosts.clone_from(&config.http.hosts);
+        door.origins.clone_from(&config.http.origins);
+        Ok(Self {
+            ports,
+            shared,
+            door: Arc::new(Door::new(door)),
+            guard: Guard { auth },
+            data,
+            supervisor,
+            process,
+            anonymous: config.auth.anonymous_role.clone(),
+            database,
+            recorder,
+            sink,
+            storage,
+        })
+    }
+
+    /// The gateway over these parts.
+    pub fn gateway(&self, config: &Config, mode: &str, expected: Vec<&'static str>) -> Result<Arc<Gateway>> {
+        let setup = Setup {
+            config: config.gateway.clone(),
+            ports: self.ports.clone(),
+            shared: self.shared.clone(),
+            mode: mode.to_owned(),
+            expected,
+            process: self.process.clone(),
+            connect: connect(self.shared.sealer.clone()),
+        };
+        Ok(Gateway::new(setup))
+    }
+
+    /// The doors of port 4000.
+    pub fn coordinator_doors(&self, gateway: &Arc<Gateway>, service: ServiceDoors) -> Doors {
+        Doors {
+            coordinator: Rest::new(gateway, &self.ports, self.anonymous.clone()),
+            door: Arc::clone(&self.door),
+            guard: self.guard.clone(),
+            service,
+            bus: Arc::clone(&self.ports.bus),
+        }
+    }
+
+    /// The status page.
+    pub fn status_page(&self, gateway: &Arc<Gateway>) -> Page {
+        Page {
+            coordinator: Rest::new(gateway, &self.ports, self.anonymous.clone()),
+            guard: self.guard.clone(),
+            door: Arc::clone(&self.door),
+        }
+    }
+
+    /// The chain in use, in a line.
+    pub async fn chain_line(&self) -> String {
+        const LOOK_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+        match tokio::time::timeout(LOOK_TIME, self.ports.chain.status()).await {
+            Ok(Ok(status)) => {
+                let what = if status.sandbox { "sandbox (anvil)" } else { "EVM node" };
+                format!("{what}, chain id {}, block {}", status.chain_id, status.head.number)
+            }
+            Ok(Err(fault)) => fault.to_string(),
+            Err(_) => "an EVM node that does not answer".into(),
+        }
+    }
+
+    /// Ends what outlives the services: everything recorded is written before the files close.
+    pub async fn close(self) {
+        self.recorder.flush().await;
+        self.sink.flush().await;
+        self.storage.drain(super::DRAIN_TIME).await;
+        self.database.close().await;
+    }
+}
+
+/// Makes the CLI's key at the first start, and again when its file was lost.
+async fn ensure_cli_key(keys: &Keys, data: &DataDir) -> Result<()> {
+    if let Some(key) = data.cli_key()
+        && keys.verify(key.expose()).await.is_ok()
+    {
+        return Ok(());
+    }
+    match keys.revoke(CLI_KEY).await {
+        Err(fault) if fault.code != kernel::Code::NotFound => return Err(fault),
+        _ => {}
+    }
+    let key: Secret = keys.create(CLI_KEY, Role::Admin, None).await?;
+    data.keep_cli_key(&key)
+}
+
+fn authenticate(config: &Config, keys: Arc<Keys>, sealer: Sealer) -> Result<Arc<dyn Authenticate>> {
+    let gate = Gate::new(keys, sealer);
+    Ok(Arc::new(match &config.auth.anonymous_role {
+        Some(role) => gate.or_anonymous(Anonymous::on(config.http.bind, role.clone())?),
+        None => gate,
+    }))
+}
+
+fn chain(
+    loaded: &Loaded,
+    data: &DataDir,
+    database: &backends::sqlite::Sqlite,
+    clock: &Clock,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Arc<dyn Chain> {
+    let urls = loaded.secrets.get(RPC_URL);
+    let places = evm::Places {
+        endpoints: urls.map(|urls| evm::Places::endpoints_in(urls.expose())).unwrap_or_default(),
+        tools: loaded.config.fleet.tools_dir.clone(),
+        data: data.path().to_owned(),
+    };
+    let parts = evm::Parts {
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        metrics: metrics.clone(),
+        bus: Arc::clone(&database.bus),
+    };
+    evm::open(&loaded.config.chain, &places, &parts)
+}
+
+/// Every built server, over ports made of memory: for documentation, not for use.
+pub fn every_service() -> Result<Vec<Arc<Service>>> {
+    let world = World::default();
+    let ports = world.ports();
+    let trail = Recorder::start(Arc::clone(&ports.audit), &ports.tasks);
+    let phases = Phases::new(ports.clock.clone(), ports.metrics.clone(), Arc::new(trail), LimitsConfig::default());
+    let sealer = Sealer::new(&kernel::ids::random_bytes(), ports.clock.clone());
+    let shared = Shared { phases, sealer, clock: ports.clock.clone(), version: crate::VERSION };
+    let setup = Setup {
+        config: gateway::Config::default(),
+        ports: ports.clone(),
+        shared: shared.clone(),
+        mode: "documentation".into(),
+        expected: Vec::new(),
+        process: String::new(),
+        connect: connect(shared.sealer.clone()),
+    };
+    let gateway = Gateway::new(setup);
+    kernel::catalog::servers()
+        .map(|spec| match spec.name {
+            kernel::catalog::COORDINATOR => Ok(gateway.add_coordinator()),
+            name => servers::build(name, &ports, &servers::ServersConfig::default(), shared.clone()),
+        })
+        .collect()
+}
+
+/// How services of other processes are reached: by the current revision, each request sealed for its caller.
+fn connect(sealer: Sealer) -> Connect {
+    /// Above every tool's own limit: that one is enforced where the tool runs.
+    const SILENCE_MAX: Duration = Duration::from_secs(600);
+    Arc::new(move |instance: &Instance, tasks: &Tasks| {
+        let url = format!("{}/mcp", instance.url);
+        let url = url.parse().map_err(|_| Fault::invalid(format!("{} registered the address {url}", instance.id)))?;
+        let sealer = sealer.clone();
+        let credentials: Credentials = Arc::new(move |caller| {
+            Ok(HeaderMap::from_iter([(mcp::auth::CALLER, mcp::auth::assertion(&sealer, caller)?)]))
+        });
+        let headers = HeaderMap::new();
+        let target = Target { url, headers, allow_private: true, timeout: SILENCE_MAX, credentials: Some(credentials) };
+        let identity = Identity {
+            name: instance.service.clone(),
+            title: format!("Flotilla {}", instance.service),
+            version: instance.version.clone(),
+            instructions: None,
+            capabilities: json!({ "tools": { "listChanged": true }, "resources": { "listChanged": true, "subscribe": true }, "prompts": { "listChanged": true }, "completions": {}, "logging": {} }),
+        };
+        let link = ModernLink::to_known(&target, Arc::new(identity), AboutUs::new(crate::VERSION), tasks.clone())?;
+        Ok(link as Arc<dyn Link>)
+    })
+}

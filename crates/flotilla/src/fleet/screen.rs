@@ -1,0 +1,89 @@
+//! What a person sees when the fleet is up.
+
+use std::path::{Path, PathBuf};
+
+use kernel::Role;
+use kernel::fleet::Instance;
+use kernel::health::Status;
+use serde::Serialize;
+
+use crate::data::RunNote;
+
+/// The facts.
+#[derive(Debug, Serialize)]
+pub struct Screen {
+    /// The mode.
+    pub mode: String,
+    /// The coordinator.
+    pub coordinator: Option<String>,
+    /// The status page.
+    pub dashboard: Option<String>,
+    /// The chain in use.
+    pub chain: String,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Every service of this process.
+    pub services: Vec<Instance>,
+    /// The role of callers without a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anonymous: Option<Role>,
+}
+
+impl Screen {
+    /// The facts of a running process.
+    pub fn of(
+        note: &RunNote,
+        mode: &str,
+        data: &Path,
+        chain: String,
+        instances: Vec<Instance>,
+        anonymous: Option<&Role>,
+    ) -> Self {
+        let services = instances.into_iter().filter(|instance| note.services.contains_key(&instance.service)).collect();
+        Self {
+            mode: mode.to_owned(),
+            coordinator: note.coordinator.clone(),
+            dashboard: note.dashboard.clone(),
+            chain,
+            data: data.to_owned(),
+            services,
+            anonymous: anonymous.cloned(),
+        }
+    }
+
+    /// The facts as text.
+    pub fn text(&self) -> String {
+        let healthy = self.services.iter().filter(|service| service.status == Status::Healthy).count();
+        let mut text =
+            format!("Flotilla {} is up: {healthy} of {} services healthy\n", crate::VERSION, self.services.len());
+        let mut row = |name: &str, value: &str| text.push_str(&format!("  {name:<12} {value}\n"));
+        if let Some(coordinator) = &self.coordinator {
+            row("MCP", &format!("{coordinator}/mcp"));
+            row("REST", &format!("{coordinator}/docs"));
+        }
+        if let Some(dashboard) = &self.dashboard {
+            row("status page", dashboard);
+        }
+        row("mode", &self.mode);
+        row("chain", &self.chain);
+        row("storage", "embedded (SQLite): store, bus, audit, registry, logs");
+        row("data, keys", &self.data.display().to_string());
+        if let Some(role) = &self.anonymous {
+            row("WARNING", &format!("callers without a key are let in as {role} (auth.anonymous_role)"));
+        }
+        text.push_str("\n  service                  port   state\n");
+        for service in &self.services {
+            let port = service.url.rsplit(':').next().unwrap_or_default();
+            let state = format!("{:?}", service.status).to_lowercase();
+            let why = service.last_error.as_deref().filter(|_| service.status != Status::Healthy);
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            text.push_str(&format!("  {:<24} {port:<6} {state}{why}\n", service.service));
+        }
+        if self.coordinator.is_some() {
+            text.push_str("\n  connect a client   flotilla connect claude|claude-code|cursor|vscode\n");
+            text.push_str("  call a tool        flotilla tool call utilities__keccak256 data=hello\n");
+            text.push_str("  stop               Ctrl-C\n");
+        }
+        text
+    }
+}

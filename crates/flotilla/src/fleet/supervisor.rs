@@ -1,0 +1,222 @@
+//! The services of this process: the [`Fleet`] port over them, their place in the registry, and restarts asked for from elsewhere.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kernel::bus::{Bus, NewEvent};
+use kernel::fleet::{Fleet, Instance};
+use kernel::registry::Registry;
+use kernel::{Clock, Fault, OnEnd, Result, Tasks};
+use parking_lot::RwLock;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::unit::Unit;
+
+/// How long an instance stays in the registry without a sign of life.
+const LEASE: Duration = Duration::from_secs(6);
+/// How often a sign of life is given.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long other processes may take to restart a service of theirs.
+const REMOTE_RESTART_TIME: Duration = Duration::from_secs(15);
+/// The topic on which processes of a fleet ask each other for restarts.
+const CONTROL_TOPIC: &str = "_control";
+
+/// The supervisor.
+pub struct Supervisor {
+    units: RwLock<BTreeMap<&'static str, Arc<Unit>>>,
+    registry: Registry,
+    bus: Arc<dyn Bus>,
+    clock: Clock,
+    process: String,
+    changed: Notify,
+    settled: Notify,
+}
+
+impl Supervisor {
+    /// A supervisor without services.
+    pub fn new(registry: Registry, bus: Arc<dyn Bus>, clock: Clock, process: String) -> Arc<Self> {
+        Arc::new(Self {
+            units: RwLock::default(),
+            registry,
+            bus,
+            clock,
+            process,
+            changed: Notify::new(),
+            settled: Notify::new(),
+        })
+    }
+
+    /// Takes a service under supervision; [`Unit::run`] keeps it running.
+    pub fn add(&self, unit: Arc<Unit>) {
+        self.units.write().insert(unit.spec.name, unit);
+    }
+
+    /// Says that a unit's state changed, so that the registry hears of it at once.
+    pub fn unit_changed(&self) {
+        self.changed.notify_one();
+        self.settled.notify_one();
+    }
+
+    /// Waits for the next change of a unit's state.
+    pub async fn settled(&self) {
+        self.settled.notified().await;
+    }
+
+    /// The services of this process.
+    pub fn units(&self) -> Vec<Arc<Unit>> {
+        self.units.read().values().cloned().collect()
+    }
+
+    /// Starts the signs of life and the ear for other processes' wishes.
+    pub fn start(self: &Arc<Self>, tasks: &Tasks) {
+        let (supervisor, stopping) = (Arc::clone(self), tasks.stopping());
+        tasks.spawn("registry heartbeat", OnEnd::StopOwner, async move {
+            while !stopping.is_cancelled() {
+                supervisor.sign_of_life().await;
+                tokio::select! {
+                    () = supervisor.changed.notified() => {}
+                    () = tokio::time::sleep(HEARTBEAT) => {}
+                    () = stopping.cancelled() => {}
+                }
+            }
+            supervisor.leave().await;
+        });
+        let (supervisor, stopping) = (Arc::clone(self), tasks.stopping());
+        tasks.spawn("control topic", OnEnd::StopOwner, async move {
+            tokio::select! {
+                () = supervisor.hear() => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+
+    async fn sign_of_life(&self) {
+        for unit in self.units() {
+            if let Err(fault) = self.registry.register(unit.instance(), LEASE).await {
+                tracing::warn!(%fault, service = unit.spec.name, "not registered");
+            }
+        }
+    }
+
+    async fn leave(&self) {
+        for unit in self.units() {
+            if let Err(fault) = self.registry.remove(&unit.instance().id).await {
+                tracing::warn!(%fault, service = unit.spec.name, "not removed from the registry; its lease will end");
+            }
+        }
+    }
+
+    /// Restarts what other processes ask for.
+    async fn hear(&self) {
+        let mut after = self.newest_wish().await;
+        loop {
+            let wishes = match self.bus.read(CONTROL_TOPIC, after, 100).await {
+                Ok(wishes) => wishes,
+                Err(fault) => {
+                    tracing::warn!(%fault, "control topic cannot be read");
+                    tokio::time::sleep(HEARTBEAT).await;
+                    continue;
+                }
+            };
+            if wishes.is_empty() {
+                self.bus.published().await;
+                continue;
+            }
+            for wish in wishes {
+                after = wish.seq;
+                let service = wish.data["service"].as_str().unwrap_or_default();
+                let reason = wish.data["reason"].as_str().unwrap_or_default();
+                let unit = self.units.read().get(service).cloned();
+                if let Some(unit) = unit.filter(|_| wish.source != self.process)
+                    && let Err(fault) = unit.restart(reason).await
+                {
+                    tracing::warn!(%fault, service, "restart asked for by another process failed");
+                }
+            }
+        }
+    }
+
+    async fn newest_wish(&self) -> u64 {
+        let topics = self.bus.topics().await.unwrap_or_default();
+        topics.iter().find(|topic| topic.name == CONTROL_TOPIC).map_or(0, |topic| topic.last_seq)
+    }
+
+    async fn instances_of(&self, service: &str) -> Result<Vec<Instance>> {
+        Ok(self.registry.list().await?.into_iter().filter(|instance| instance.service == service).collect())
+    }
+
+    /// Asks the other processes that run `service`, and waits until each has started anew.
+    async fn restart_elsewhere(&self, service: &str, reason: &str, before: &[Instance]) -> Result<()> {
+        let event = NewEvent {
+            topic: CONTROL_TOPIC.into(),
+            kind: "restart".into(),
+            source: self.process.clone(),
+            trace_id: None,
+            data: json!({ "service": service, "reason": reason }),
+        };
+        self.bus.publish(event).await?;
+        let asked_ms = self.clock.now_ms();
+        let all_new = async {
+            loop {
+                let now = self.instances_of(service).await?;
+                let anew = |old: &Instance| {
+                    now.iter().any(|new| new.id == old.id && new.started_ms >= asked_ms && new.status.serves())
+                };
+                if before.iter().all(anew) {
+                    return Ok(());
+                }
+                self.registry.changed().await;
+            }
+        };
+        tokio::time::timeout(REMOTE_RESTART_TIME, all_new)
+            .await
+            .unwrap_or_else(|_| Err(Fault::timeout(format!("{service} did not start anew in its own process in time"))))
+    }
+}
+
+#[async_trait]
+impl Fleet for Supervisor {
+    async fn instances(&self) -> Result<Vec<Instance>> {
+        let mut all = self.registry.list().await?;
+        // This process's own are known better here than in the registry.
+        for unit in self.units() {
+            let own = unit.instance();
+            match all.iter_mut().find(|instance| instance.id == own.id) {
+                Some(known) => *known = own,
+                None => all.push(own),
+            }
+        }
+        all.sort_by(|a, b| (&a.service, &a.id).cmp(&(&b.service, &b.id)));
+        Ok(all)
+    }
+
+    async fn restart(&self, service: &str, reason: &str) -> Result<Vec<Instance>> {
+        let before = self.instances_of(service).await?;
+        let unit = self.units.read().get(service).cloned();
+        if unit.is_none() && before.is_empty() {
+            let fault = Fault::not_found(format!("no service `{service}` runs"));
+            let units = self.units.read();
+            let names: Vec<&str> = units.keys().copied().collect();
+            return Err(match kernel::limits::nearest(service, &names) {
+                Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                None => fault.hint("`flotilla ps` lists what runs"),
+            });
+        }
+        if let Some(unit) = unit {
+            unit.restart(reason).await?;
+        }
+        let elsewhere: Vec<Instance> = before.into_iter().filter(|instance| instance.process != self.process).collect();
+        if !elsewhere.is_empty() {
+            self.restart_elsewhere(service, reason, &elsewhere).await?;
+        }
+        Ok(self.instances().await?.into_iter().filter(|instance| instance.service == service).collect())
+    }
+
+    async fn scale(&self, service: &str, _replicas: u32) -> Result<Vec<Instance>> {
+        Err(Fault::unsupported(format!("{service} cannot be scaled: nothing here can start processes"))
+            .hint("start more copies with `flotilla serve ROLE` on the same data folder"))
+    }
+}

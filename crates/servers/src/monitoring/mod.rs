@@ -1,3 +1,0 @@
-//! `monitoring`: so far its query language.
-
-pub mod promql;

@@ -1,0 +1,134 @@
+//! The OpenAPI 3.1 document of the coordinator's REST, and a page to browse it.
+
+use std::collections::HashMap;
+
+use maud::{DOCTYPE, html};
+use serde_json::{Value, json};
+
+/// One documented operation.
+struct Operation {
+    path: &'static str,
+    method: &'static str,
+    about: &'static str,
+    body: Option<Value>,
+    stream: bool,
+}
+
+fn operations() -> Vec<Operation> {
+    let get = |path, about| Operation { path, method: "get", about, body: None, stream: false };
+    let post = |path, about, body| Operation { path, method: "post", about, body: Some(body), stream: false };
+    let text = json!({ "type": "string" });
+    vec![
+        get("/status", "The whole system: mode, services, infrastructure, alerts"),
+        get("/servers", "Every MCP server: port, URL, state, instances, tools"),
+        get("/agents", "Every agent: port, URL, state, instances, task types"),
+        get("/health", "The coordinator's own health; 503 when it cannot serve"),
+        get("/health/live", "Whether the process lives"),
+        get("/health/ready", "Whether calls may be sent here"),
+        get("/metrics", "Figures in the Prometheus text format"),
+        Operation {
+            path: "/events",
+            method: "get",
+            about: "The fleet's events as they come (SSE); `after` or Last-Event-ID resumes",
+            body: None,
+            stream: true,
+        },
+        post(
+            "/command",
+            "Runs a command on one service, a list, a label or `all`; an answer per target",
+            json!({
+                "type": "object", "required": ["target", "command"], "additionalProperties": false,
+                "properties": {
+                "target": { "type": ["string", "array"], "items": text },
+                "command": text,
+                "args": { "type": ["object", "array"] },
+                "time_limit_ms": { "type": "integer", "minimum": 1, "maximum": 300_000 },
+            },
+            }),
+        ),
+        post(
+            "/servers/{name}/restart",
+            "Restarts a service",
+            json!({
+                "type": "object", "additionalProperties": false, "properties": { "reason": text },
+            }),
+        ),
+        post(
+            "/execute",
+            "The v1 form: runs one of the coordinator's own tools",
+            json!({
+                "type": "object", "required": ["command"], "additionalProperties": false,
+                "properties": { "command": text, "args": { "type": "object" } },
+            }),
+        ),
+    ]
+}
+
+/// The document. `schemas` are the answers' schemas, by path.
+pub fn document(schemas: &HashMap<&'static str, Value>) -> Value {
+    let mut paths = serde_json::Map::new();
+    for operation in operations() {
+        let kind = if operation.stream {
+            "text/event-stream"
+        } else if operation.path == "/metrics" {
+            "text/plain"
+        } else {
+            "application/json"
+        };
+        let schema = schemas.get(operation.path).cloned().unwrap_or_else(|| json!({}));
+        let mut entry = json!({
+            "summary": operation.about,
+            "responses": {
+                "200": { "description": "the answer", "content": { kind: { "schema": schema } } },
+                "default": { "$ref": "#/components/responses/Problem" },
+            },
+        });
+        if let Some(body) = operation.body {
+            entry["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body } } });
+        }
+        if operation.path.contains("{name}") {
+            entry["parameters"] =
+                json!([{ "name": "name", "in": "path", "required": true, "schema": { "type": "string" } }]);
+        }
+        paths.entry(operation.path).or_insert_with(|| json!({}))[operation.method] = entry;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Flotilla coordinator", "version": env!("CARGO_PKG_VERSION"), "license": { "name": "MIT", "identifier": "MIT" } },
+        "paths": paths,
+        "security": [{ "key": [] }, {}],
+        "components": {
+            "securitySchemes": { "key": { "type": "http", "scheme": "bearer", "description": "a key from `flotilla token create`" } },
+            "responses": { "Problem": {
+                "description": "why not (RFC 9457); `code` is stable",
+                "content": { "application/problem+json": { "schema": {
+                    "type": "object", "required": ["type", "title", "status", "detail", "code"],
+                    "properties": {
+                        "type": { "type": "string" }, "title": { "type": "string" }, "status": { "type": "integer" },
+                        "detail": { "type": "string" }, "code": { "type": "string" }, "hint": { "type": "string" }, "data": {},
+                    },
+                } } },
+            } },
+        },
+    })
+}
+
+/// The same as a page.
+pub fn page() -> String {
+    let rows = operations();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head { meta charset="utf-8"; title { "Flotilla REST" } style { (crate::status_page::STYLE) } }
+            body {
+                h1 { "Coordinator REST" }
+                p { "The machine-readable form is " a href="/openapi.json" { "/openapi.json" } "." }
+                table {
+                    thead { tr { th { "method" } th { "path" } th { "what it does" } } }
+                    tbody { @for row in rows { tr { td { (row.method.to_uppercase()) } td { code { (row.path) } } td { (row.about) } } } }
+                }
+            }
+        }
+    }
+    .into_string()
+}

@@ -1,0 +1,141 @@
+//! The doors every service has on its own port: `/mcp`, `/health*`, `/metrics`, `/execute`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use http::{Request, StatusCode, Uri, header};
+use kernel::health::{Check, Report, Status};
+use kernel::metrics::Metrics;
+use kernel::store::Store;
+use kernel::{Fault, Tasks};
+use mcp::Service;
+use mcp::http::Door;
+
+use crate::access::Guard;
+use crate::problem::Problem;
+
+/// Where a service stands while its supervisor starts, restarts or gives it up.
+pub trait Slot: Send + Sync + 'static {
+    /// The service, when it runs.
+    fn current(&self) -> Option<Arc<Service>>;
+    /// Its state and what last went wrong.
+    fn state(&self) -> (Status, Option<String>);
+}
+
+/// What a service's doors stand on.
+#[derive(Clone)]
+pub struct ServiceDoors {
+    /// The service's name.
+    pub name: &'static str,
+    /// The binary's version.
+    pub version: &'static str,
+    /// Where it stands.
+    pub slot: Arc<dyn Slot>,
+    /// Speaks MCP.
+    pub door: Arc<Door>,
+    /// Checks callers.
+    pub guard: Guard,
+    /// Figures.
+    pub metrics: Metrics,
+    /// Aliases and deprecations.
+    pub store: Arc<dyn Store>,
+    /// Stops streams when the process stops.
+    pub tasks: Tasks,
+}
+
+impl ServiceDoors {
+    /// The service, or why it does not answer.
+    pub fn service(&self) -> Result<Arc<Service>, Fault> {
+        self.slot.current().ok_or_else(|| {
+            let (status, error) = self.slot.state();
+            let why = error.map(|error| format!(": {error}")).unwrap_or_default();
+            Fault::unavailable(format!("{} is {}{why}", self.name, status_word(status)))
+                .hint("its supervisor restarts it; try again in a second")
+        })
+    }
+
+    async fn report(&self) -> Report {
+        match self.slot.current() {
+            Some(service) => service.health().await,
+            None => {
+                let (status, error) = self.slot.state();
+                let detail = error.unwrap_or_else(|| status_word(status).to_owned());
+                Report {
+                    status,
+                    service: self.name.into(),
+                    version: self.version.into(),
+                    uptime_seconds: 0,
+                    checks: vec![Check { name: "process".into(), status, detail }],
+                }
+            }
+        }
+    }
+}
+
+fn status_word(status: Status) -> &'static str {
+    match status {
+        Status::Healthy => "healthy",
+        Status::Degraded => "degraded",
+        Status::Starting => "starting",
+        Status::Stopping => "stopping",
+        Status::Down => "down",
+        Status::Failed => "given up",
+    }
+}
+
+/// All routes of a service's own port.
+pub fn routes(doors: ServiceDoors) -> Router {
+    Router::new()
+        .route("/mcp", any(mcp))
+        .with_state(doors.clone())
+        .merge(health_routes(doors.clone()))
+        .merge(crate::v1::routes(doors))
+        .fallback(not_found)
+}
+
+/// `/health`, `/health/live`, `/health/ready` and `/metrics`: open to all, as probes and Prometheus need.
+pub fn health_routes(doors: ServiceDoors) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(health))
+        .route("/metrics", get(metrics))
+        .with_state(doors)
+}
+
+async fn mcp(
+    State(doors): State<ServiceDoors>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    request: Request<axum::body::Body>,
+) -> Result<Response, Problem> {
+    let service = doors.service()?;
+    Ok(doors.door.serve(service, request, remote).await.map(axum::body::Body::new))
+}
+
+async fn health(State(doors): State<ServiceDoors>) -> Response {
+    let report = doors.report().await;
+    let code = if report.status.serves() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, axum::Json(report)).into_response()
+}
+
+async fn live(State(doors): State<ServiceDoors>) -> Response {
+    axum::Json(serde_json::json!({ "status": "alive", "service": doors.name, "version": doors.version }))
+        .into_response()
+}
+
+async fn metrics(State(doors): State<ServiceDoors>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], doors.metrics.render()).into_response()
+}
+
+/// The answer where nothing is.
+pub async fn not_found(uri: Uri) -> Problem {
+    Problem(
+        Fault::not_found(format!("nothing at {}", uri.path()))
+            .hint("`/` on the coordinator's port lists what there is"),
+    )
+}

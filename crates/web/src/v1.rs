@@ -1,0 +1,65 @@
+//! The v1 REST form, kept for callers that have not moved: `POST /execute {"command", "args"}`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, State};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use http::HeaderMap;
+use kernel::{Access, Fault, Trace};
+use mcp::wire::{Id, Params, Request};
+use mcp::{Ctx, Handler};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::access::known_hosts;
+use crate::coordinator::read_json;
+use crate::problem::Problem;
+use crate::service::ServiceDoors;
+
+/// The route.
+pub fn routes(doors: ServiceDoors) -> Router {
+    let hosts = from_fn_with_state(Arc::clone(&doors.door), known_hosts);
+    Router::new().route("/execute", post(execute)).layer(hosts).with_state(doors)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Execute {
+    command: String,
+    #[serde(default)]
+    args: Value,
+}
+
+async fn execute(
+    State(doors): State<ServiceDoors>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    // What a command needs, its own phases check.
+    let caller = doors.guard.admit(&headers, remote, Access::Read, "/execute").await?;
+    let asked: Execute = read_json(&body)?;
+    let service = doors.service()?;
+    let trace = Trace::continue_from(headers.get("traceparent").and_then(|value| value.to_str().ok()));
+    let arguments = if asked.args.is_null() { json!({}) } else { asked.args };
+    let params = Params::of(&json!({ "name": asked.command, "arguments": arguments }))
+        .map_err(|error| Fault::invalid(error.message.into_owned()).hint("args must be an object"))?;
+    let request = Request { id: Id::Number(1), method: "tools/call".into(), params };
+    let reply = service.handle(request, Ctx::internal(caller, trace)).await.map_err(|error| {
+        Fault::invalid(error.message.into_owned()).hint(format!("the commands of {} are its tools", doors.name))
+    })?;
+    let result = mcp::toolbox::structured(&reply)?;
+    let answer = json!({
+        "status": "success",
+        "service": doors.name,
+        "command": asked.command,
+        "result": result,
+        "trace_id": trace.id(),
+    });
+    Ok(axum::Json(answer).into_response())
+}
