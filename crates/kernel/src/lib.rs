@@ -5,6 +5,7 @@
 //! - One error type, [`Fault`], with a stable [`Code`]; one clock, [`Clock`]; one owner of spawned work, [`Tasks`].
 //! - A fake lives in [`fake`], calls itself `fake`, and cannot be chosen by configuration.
 
+pub mod aliases;
 pub mod audit;
 pub mod backoff;
 pub mod bus;
@@ -12,6 +13,7 @@ pub mod caller;
 pub mod catalog;
 pub mod chain;
 pub mod clock;
+pub mod deprecations;
 pub mod fake;
 pub mod fault;
 pub mod fleet;
