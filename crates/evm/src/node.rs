@@ -5,8 +5,8 @@ use std::sync::Arc;
 use alloy_primitives::{Bytes, U64, U256};
 use async_trait::async_trait;
 use kernel::chain::{
-    AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, FlashMarket, Hash, Head,
-    Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
+    AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, Deployment, FlashMarket,
+    Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
 };
 use kernel::{Clock, Code, Fault, Result};
 use parking_lot::RwLock;
@@ -94,6 +94,10 @@ impl Chain for Node {
             deployments: market.iter().flat_map(|market| market.deployments.clone()).collect(),
             accounts: market.iter().flat_map(|market| market.accounts.clone()).collect(),
         })
+    }
+
+    fn deployments(&self) -> Vec<Deployment> {
+        self.market.read().as_ref().map(|market| market.deployments.clone()).unwrap_or_default()
     }
 
     fn head(&self) -> Option<Head> {

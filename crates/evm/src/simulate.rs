@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::{Address as RawAddress, B256, Bytes, U64, U256, U512, address, b256};
 use kernel::chain::{
-    AccountOverride, Address, BalanceChange, BlockId, CallRequest, Data, Log, Revert, RevertKind, Simulation,
-    TokenChange, Tracing,
+    AccountOverride, Address, BalanceChange, BlockId, CallRequest, Data, Log, Revert, Simulation, TokenChange, Tracing,
 };
 use kernel::{Code, Fault, Result};
 use serde::Deserialize;
@@ -167,8 +166,7 @@ pub(crate) async fn by_call(
     let answer = node.rpc.read::<Bytes>("eth_call", json!(params)).await;
     let (return_data, failure) = match answer {
         Ok(data) => (Data(data), None),
-        Err(fault) if fault.code == Code::Reverted => (Data::default(), Some(revert_of(&fault))),
-        Err(fault) => return Err(fault),
+        Err(fault) => (Data::default(), Some(Revert::of(&fault).ok_or(fault)?)),
     };
     let gas_used =
         if failure.is_none() { node.rpc.read::<U64>("eth_estimateGas", json!(params)).await?.to() } else { 0 };
@@ -182,18 +180,6 @@ pub(crate) async fn by_call(
         logs: None,
         native_changes: None,
         token_changes: None,
-    })
-}
-
-/// The revert that a fault carries as its data.
-fn revert_of(fault: &Fault) -> Revert {
-    let carried = fault.data.as_ref().and_then(|data| data.get("revert")).cloned();
-    carried.and_then(|revert| serde_json::from_value(revert).ok()).unwrap_or_else(|| Revert {
-        kind: RevertKind::Unknown,
-        reason: fault.message.clone(),
-        error: None,
-        args: Vec::new(),
-        data: Data::default(),
     })
 }
 

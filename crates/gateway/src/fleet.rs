@@ -73,7 +73,7 @@ impl Gateway {
                     ports: self.ports.clone(),
                     phases: self.shared.phases.clone(),
                     events: self.events.clone(),
-                    connect: Arc::clone(&self.connect),
+                    reach: Arc::clone(&self.reach),
                 };
                 Remote::new(&name, means, self.ports.tasks.child())
             });

@@ -16,7 +16,7 @@ use tokio::sync::broadcast;
 
 use crate::events::Events;
 use crate::part::{Origin, Part};
-use crate::remote::{Connect, Remote};
+use crate::remote::{Reach, Remote};
 use crate::selector::{Selector, Toolset, toolsets};
 use crate::table::Table;
 use crate::view::View;
@@ -45,7 +45,7 @@ pub struct Setup {
     /// This process, as its instances name it in the registry: they are not called over the network.
     pub process: String,
     /// How instances in other processes are reached.
-    pub connect: Connect,
+    pub reach: Arc<dyn Reach>,
 }
 
 /// The gateway of a process.
@@ -57,7 +57,7 @@ pub struct Gateway {
     pub(crate) events: Events,
     pub(crate) started_ms: UnixMs,
     pub(crate) process: String,
-    pub(crate) connect: Connect,
+    pub(crate) reach: Arc<dyn Reach>,
     /// What the registry said last.
     pub(crate) seen: Mutex<Vec<Instance>>,
     pub(crate) remotes: Mutex<BTreeMap<String, Arc<Remote>>>,
@@ -78,7 +78,7 @@ struct Joined {
 impl Gateway {
     /// A gateway without parts. Spawns the publisher of fleet events under the ports' tasks.
     pub fn new(setup: Setup) -> Arc<Self> {
-        let Setup { config, ports, shared, mode, expected, process, connect } = setup;
+        let Setup { config, ports, shared, mode, expected, process, reach } = setup;
         Arc::new(Self {
             events: Events::new(&ports),
             started_ms: ports.clock.now_ms(),
@@ -95,12 +95,15 @@ impl Gateway {
             mode,
             expected,
             process,
-            connect,
+            reach,
         })
     }
 
     /// Takes a service of this process in. It is called without a network from now on, in place of any part of its name.
     pub fn add_local(self: &Arc<Self>, service: Arc<Service>) {
+        if self.local(service.name).is_some_and(|there| Arc::ptr_eq(&there, &service)) {
+            return;
+        }
         self.locals.write().insert(service.name, Arc::clone(&service));
         self.join(service);
         self.sync_remotes();

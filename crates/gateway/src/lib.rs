@@ -31,5 +31,6 @@ mod testing;
 pub mod uris;
 mod view;
 
+pub use coordinator::Coordinator;
 pub use gateway::{Config, Gateway, Setup};
 pub use selector::Selector;

@@ -173,7 +173,27 @@ impl Gateway {
             };
             return Err(Fault::not_found(format!("no service `{name}`")).hint(hint));
         }
-        Ok(self.detail(kind, name.into(), copies_of(&instances, kind, name)).await)
+        let mut detail = self.detail(kind, name.into(), copies_of(&instances, kind, name)).await;
+        if self.local(name).is_none() || kind == Kind::Agent {
+            detail.checks = self.checks_elsewhere(&detail.copies).await;
+        }
+        Ok(detail)
+    }
+
+    /// What copies in other processes say of what they depend on; with several, each check names its copy.
+    async fn checks_elsewhere(&self, copies: &[Instance]) -> Vec<Check> {
+        let looks = copies.iter().map(|copy| async move {
+            let report = look("health", self.reach.health(copy, &self.ports.tasks)).await.and_then(|report| report);
+            let checks =
+                report.map_or_else(|fault| vec![Check::down("health", fault.to_string())], |report| report.checks);
+            (copy, checks)
+        });
+        let named = |copy: &Instance, check: Check| match copies.len() {
+            1 => check,
+            _ => Check { name: format!("{} {}", copy.id, check.name), ..check },
+        };
+        let looked = join_all(looks).await.into_iter();
+        looked.flat_map(|(copy, checks)| checks.into_iter().map(move |check| named(copy, check))).collect()
     }
 
     /// Every copy of every service that the registry knows.

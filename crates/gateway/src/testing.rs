@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kernel::audit::{Audit, AuditQuery, Record};
 use kernel::fake::World;
-use kernel::{Caller, Role, Trace};
+use kernel::fleet::Instance;
+use kernel::health::Report;
+use kernel::{Caller, Role, Tasks, Trace};
 use mcp::phases::{LimitsConfig, Phases, Trail};
 use mcp::prelude::*;
 use mcp::prompt::{Argument, Arguments, Message, Prompt};
@@ -13,10 +15,11 @@ use mcp::resource::{Contents, Resource, Template};
 use mcp::seal::Sealer;
 use mcp::service::{Service, Shared};
 use mcp::wire::{Id, Params, Request};
-use mcp::{Handler, Reply, RpcError};
+use mcp::{Handler, Link, Reply, RpcError};
 use serde_json::{Value, json};
 
 use crate::gateway::{Config, Gateway, Setup};
+use crate::remote::Reach;
 use crate::selector::Selector;
 
 /// A gateway and the world under it.
@@ -42,6 +45,7 @@ pub(crate) fn shared(world: &World) -> Shared {
         sealer: Sealer::new(&[7; 32], world.clock.clone()),
         clock: world.clock.clone(),
         version: "0.0.0-test",
+        tasks: None,
     }
 }
 
@@ -68,7 +72,7 @@ impl Bench {
             mode: "test".into(),
             expected: vec!["utilities", "logging"],
             process: "here".into(),
-            connect: Arc::new(|instance, _| Err(Fault::unavailable(format!("{} is in no test", instance.url)))),
+            reach: Arc::new(Nowhere),
         };
         Self { gateway: Gateway::new(setup), world }
     }
@@ -128,6 +132,20 @@ impl Bench {
             .rev()
             .map(|row| format!("{}.{} {}", row.record.server, row.record.action, row.record.outcome))
             .collect()
+    }
+}
+
+/// For tests in which everything runs here.
+struct Nowhere;
+
+#[async_trait]
+impl Reach for Nowhere {
+    fn link(&self, instance: &Instance, _: &Tasks) -> Result<Arc<dyn Link>, Fault> {
+        Err(Fault::unavailable(format!("{} is in no test", instance.url)))
+    }
+
+    async fn health(&self, instance: &Instance, _: &Tasks) -> Result<Report, Fault> {
+        Err(Fault::unavailable(format!("{} is in no test", instance.url)))
     }
 }
 

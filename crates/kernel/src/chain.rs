@@ -58,6 +58,9 @@ pub trait Chain: Send + Sync {
     /// What chain it is and how it stands, endpoint by endpoint.
     async fn status(&self) -> Result<ChainStatus>;
 
+    /// What was deployed to the sandbox; empty on any other chain, and until the sandbox stands. No request is made.
+    fn deployments(&self) -> Vec<Deployment>;
+
     /// The newest block that head tracking saw; no request is made.
     fn head(&self) -> Option<Head>;
 

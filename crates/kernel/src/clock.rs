@@ -58,6 +58,13 @@ pub fn date(day: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// A time as ISO 8601 has it, in UTC: `2026-11-15T08:00:00.000Z`.
+pub fn timestamp(at_ms: UnixMs) -> String {
+    let (day, of_day) = (at_ms.div_euclid(86_400_000), at_ms.rem_euclid(86_400_000));
+    let (seconds, ms) = (of_day / 1_000, of_day % 1_000);
+    format!("{}T{:02}:{:02}:{:02}.{ms:03}Z", date(day), seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
+
 /// The day since the Unix epoch of a date as [`date`] writes it; `None` for anything else.
 pub fn day_of_date(text: &str) -> Option<i64> {
     let mut parts = text.splitn(3, '-').map(|part| part.parse::<i64>().ok());
@@ -76,6 +83,12 @@ pub fn day_of_date(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timestamps_are_iso_8601() {
+        assert_eq!(timestamp(1_794_729_600_123), "2026-11-15T08:00:00.123Z");
+        assert_eq!(timestamp(-1), "1969-12-31T23:59:59.999Z");
+    }
 
     #[test]
     fn dates_go_there_and_back() {

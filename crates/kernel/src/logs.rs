@@ -163,6 +163,8 @@ pub struct LogQuery {
     pub until_ms: Option<UnixMs>,
     /// After this place, oldest first (for tailing); without it the newest come first.
     pub after_seq: Option<u64>,
+    /// Before this place (for the next page of the newest).
+    pub before_seq: Option<u64>,
     /// At most this many lines (≤ [`SEARCH_MAX`]).
     pub limit: usize,
 }

@@ -1,13 +1,17 @@
 //! The one place that spawns. Every task has an owner, a name, and a meaning of its end.
 
+use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::{Fault, Result};
 
 /// What it means when a task ends before its owner stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +65,31 @@ impl Tasks {
         tokio::spawn(self.tracker.track_future(work))
     }
 
+    /// Runs `work` on a thread of its own, with a stack of `stack_bytes`, so that long arithmetic does not hold up the runtime.
+    ///
+    /// The work cannot be stopped from outside, so it must bound itself: nobody waiting for it any more does not end it.
+    ///
+    /// # Errors
+    /// [`Code::Internal`](crate::Code::Internal) when it panicked, or when there was no thread to be had.
+    pub async fn compute<T, F>(&self, name: &'static str, stack_bytes: usize, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (done, ended) = oneshot::channel();
+        let token = self.tracker.token();
+        let guarded = move || {
+            let _token = token;
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            // An error means that nobody waits any more.
+            done.send(outcome.map_err(panic_text)).ok();
+        };
+        let thread = std::thread::Builder::new().name(name.into()).stack_size(stack_bytes).spawn(guarded);
+        thread.map_err(|error| Fault::internal(format!("no thread for {name}: {error}")))?;
+        let outcome = ended.await.map_err(|_| Fault::internal(format!("{name} ended without an outcome")))?;
+        outcome.map_err(|panic| Fault::internal(format!("{name} panicked: {panic}")))
+    }
+
     /// Cancelled when the owner stops.
     pub fn stopping(&self) -> CancellationToken {
         self.stop.clone()
@@ -93,10 +122,12 @@ impl Tasks {
 /// Runs `work`; a panic becomes an error with the panic's message.
 pub async fn catch_panic<F: Future>(work: F) -> Result<F::Output, String> {
     use futures_util::FutureExt;
-    std::panic::AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic without a message".into())
-    })
+    std::panic::AssertUnwindSafe(work).catch_unwind().await.map_err(panic_text)
+}
+
+fn panic_text(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic without a message".into())
 }
 
 #[cfg(test)]
@@ -111,6 +142,15 @@ mod tests {
         service.stopping().cancelled().await;
         assert_eq!(service.reason().as_deref(), Some("listener panicked: out of sockets"));
         assert!(!fleet.stopping().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn computing_ends_with_a_value_or_with_the_panic() {
+        let tasks = Tasks::new();
+        assert_eq!(tasks.compute("sum", 1 << 20, || 1 + 1).await, Ok(2));
+        let fault = tasks.compute("sum", 1 << 20, || -> i32 { panic!("too big") }).await.unwrap_err();
+        assert_eq!(fault.to_string(), "internal: sum panicked: too big");
+        assert_eq!(tasks.drain(Duration::from_secs(5)).await, 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -177,6 +177,11 @@ impl Conversation {
         }
     }
 
+    /// Takes all of its requests back.
+    pub fn take_all_back(&self) {
+        self.under_way.lock().values().for_each(CancellationToken::cancel);
+    }
+
     /// The notification by which the client learns of a change, if it is to learn of it.
     pub fn news(&self, change: &Change) -> Option<String> {
         let (method, params) = match change {
@@ -268,6 +273,7 @@ pub(crate) fn context(meta: &Meta, seat: Seat, made: Made) -> Ctx {
         log_level: made.log_level,
         answers: Arc::default(),
         progress_made: Arc::new(Mutex::new(f64::NEG_INFINITY)),
+        task: None,
     }
 }
 

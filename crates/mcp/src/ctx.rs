@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{RpcError, ToolError};
 use crate::peer::Peer;
 use crate::revision::Revision;
+use crate::tasks::Running;
 
 /// The client as it described itself: for features, never for permissions.
 #[derive(Debug, Clone, Default)]
@@ -115,6 +116,8 @@ pub struct Ctx {
     pub answers: Arc<Answers>,
     /// Progress may only grow.
     pub progress_made: Arc<Mutex<f64>>,
+    /// The task that the call is or may become.
+    pub task: Option<Arc<Running>>,
 }
 
 impl Ctx {
@@ -132,11 +135,15 @@ impl Ctx {
             log_level: None,
             answers: Arc::default(),
             progress_made: Arc::new(Mutex::new(f64::NEG_INFINITY)),
+            task: None,
         }
     }
 
     /// Reports progress, if the client asked for it. A value that does not grow is not sent.
     pub async fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
+        if let (Some(task), Some(message)) = (&self.task, message) {
+            task.say(message);
+        }
         let Some(token) = &self.progress_token else { return };
         {
             let mut made = self.progress_made.lock();
@@ -165,7 +172,7 @@ impl Ctx {
 
     /// Asks the client, in whatever way its revision has, and waits for the answer.
     ///
-    /// Before 2026-07-28 the question travels at once and the handler waits. From then on the handler ends with the error returned
+    /// Before 2026-07-28, and in a call that has become a task, the question travels at once and the handler waits. From then on the handler ends with the error returned
     /// here (`?`), the client answers, and the handler runs again from its start with the answer at hand: what it does before it
     /// asks must be repeatable.
     pub async fn ask(&self, key: &str, question: Question) -> Result<Value, ToolError> {
@@ -200,7 +207,14 @@ impl Ctx {
                 }
             }
         }
-        if open.is_empty() { Ok(given) } else { Err(Ask { requests: open, state }.into()) }
+        match &self.task {
+            _ if open.is_empty() => Ok(given),
+            Some(task) if task.takes_questions() => {
+                given.extend(task.ask(open).await?);
+                Ok(given)
+            }
+            _ => Err(Ask { requests: open, state }.into()),
+        }
     }
 
     /// Refuses when the client did not declare `capability`.

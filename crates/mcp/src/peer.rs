@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::error::RpcError;
 use crate::wire::{self, Id, Response};
@@ -49,22 +49,38 @@ impl Calls {
 pub struct Peer {
     out: Option<mpsc::Sender<String>>,
     calls: Option<Arc<Calls>>,
+    let_go: Option<Arc<Notify>>,
 }
 
 impl Peer {
     /// A way back for messages only.
     pub fn new(out: mpsc::Sender<String>) -> Self {
-        Self { out: Some(out), calls: None }
+        Self { out: Some(out), ..Self::default() }
     }
 
     /// A way back that also carries requests, whose answers arrive in `calls`.
     pub fn with_calls(out: mpsc::Sender<String>, calls: Arc<Calls>) -> Self {
-        Self { out: Some(out), calls: Some(calls) }
+        Self { out: Some(out), calls: Some(calls), let_go: None }
     }
 
     /// No way back: nothing is delivered.
     pub fn none() -> Self {
         Self::default()
+    }
+
+    /// A way back whose connection can be let go: `let_go` is told when.
+    #[must_use]
+    pub fn resumable(mut self, let_go: Arc<Notify>) -> Self {
+        self.let_go = Some(let_go);
+        self
+    }
+
+    /// Lets the client's connection go where it knows how to come back for the answer (2025-11-25): for work that will be silent for
+    /// long. Does nothing elsewhere.
+    pub fn let_go(&self) {
+        if let Some(let_go) = &self.let_go {
+            let_go.notify_one();
+        }
     }
 
     /// Whether requests can be sent.

@@ -108,6 +108,38 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// The reply of another process of this fleet as the handler there made it: without what its door added for the current revision.
+    /// `server_info` is the JSON of who answers there. A reply that was not dressed so stays as it is.
+    #[must_use]
+    pub fn undressed(self, server_info: &RawValue) -> Self {
+        match self.undress(server_info.get()) {
+            Some(bare) => bare,
+            None => self,
+        }
+    }
+
+    fn undress(&self, server_info: &str) -> Option<Self> {
+        let body = self.body.get();
+        let kind = format!(r#"{{"resultType":"{}""#, self.kind.as_str());
+        let mut rest = body.strip_prefix(kind.as_str())?;
+        let mut cache = None;
+        if let Some(hint) = rest.strip_prefix(r#","ttlMs":"#) {
+            let (ttl_ms, hint) = hint.split_once(r#","cacheScope":""#)?;
+            let (scope, hint) = hint.split_once('"')?;
+            cache = Some(CacheHint { ttl_ms: ttl_ms.parse().ok()?, public: scope == "public" });
+            rest = hint;
+        }
+        let info = rest.strip_prefix(r#","_meta":{"io.modelcontextprotocol/serverInfo":"#);
+        if let Some(named) = info {
+            rest = named.strip_prefix(server_info)?.strip_prefix('}')?;
+        }
+        let rest = rest.strip_prefix(',').unwrap_or(rest);
+        let body = RawValue::from_string(format!("{{{rest}")).ok()?;
+        Some(Self { body, kind: self.kind, cache, dressed: false })
+    }
+}
+
 fn has_meta(body: &str) -> bool {
     #[derive(Deserialize)]
     struct Probe<'a> {
@@ -244,5 +276,28 @@ impl Outcome {
     /// A refusal in words of the server's own.
     pub fn failed(text: impl Into<String>) -> Self {
         Self::new(wire::raw(&json!({ "content": [Content::text(text)], "isError": true })), "refused")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_door_added_can_be_taken_off() {
+        let info = wire::raw(&json!({ "name": "x", "title": "X \u{e9}", "version": "1" }));
+        for body in ["{}", r#"{"content":[ 1.50 ]}"#, r#"{"a":1,"_meta":{"b":2}}"#] {
+            let bare = Reply::raw(RawValue::from_string(body.into()).unwrap());
+            let cached = bare.clone().cached(5, true);
+            let asks = Reply { kind: ResultType::InputRequired, ..bare.clone() };
+            for reply in [bare, cached, asks] {
+                let (body, kind) = (reply.dressed_for(true, &info), reply.kind);
+                let dressed = Reply { body, kind, cache: None, dressed: true };
+                let back = dressed.undressed(&info);
+                assert_eq!((back.body.get(), back.cache, back.dressed), (reply.body.get(), reply.cache, false));
+            }
+        }
+        let foreign = Reply { dressed: true, ..Reply::raw(wire::raw(&json!({ "content": [] }))) };
+        assert!(foreign.undressed(&info).dressed);
     }
 }

@@ -35,6 +35,9 @@ pub fn open(sealer: &Sealer, method: &str, params: Params, mut ctx: Ctx) -> Resu
     if let Some(raw) = &params.input_responses {
         let fresh: std::collections::BTreeMap<String, Value> = serde_json::from_str(raw.get())
             .map_err(|error| RpcError::invalid_params(format!("inputResponses: {error}")))?;
+        if let Some((key, _)) = fresh.iter().find(|(_, answer)| !answer.is_object()) {
+            return Err(RpcError::invalid_params(format!("inputResponses.{key} must be an object")));
+        }
         answers.given.extend(fresh);
     }
     ctx.answers = Arc::new(answers);

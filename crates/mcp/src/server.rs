@@ -8,9 +8,11 @@ use kernel::{Fault, Ports};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
 
 use crate::ctx::Ctx;
 use crate::error::ToolError;
+use crate::handler::Change;
 use crate::prompt::{Arguments, Message, Prompt};
 use crate::resource::{Contents, Resource, Template};
 use crate::tool::ToolSet;
@@ -39,6 +41,11 @@ pub trait Features: Send + Sync + 'static {
     /// Starts its standing work, under `ports.tasks`. Called once; an error is a failed start.
     async fn start(self: Arc<Self>, _ports: Ports) -> Result<(), Fault> {
         Ok(())
+    }
+
+    /// Where it announces changes of its lists and resources, if it has such: subscribers hear of them.
+    fn changes(&self) -> Option<broadcast::Sender<Change>> {
+        None
     }
 
     /// How what it depends on stands.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use kernel::health::{Report, worst};
 use kernel::{Access, Clock, Fault, Ports, UnixMs};
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use tokio::sync::broadcast;
 use crate::ctx::Ctx;
 use crate::error::{RpcError, ToolError, codes};
 use crate::handler::{CHANGES_MAX, Change, Handler, Identity};
+use crate::listen::TASKS_EXTENSION;
 use crate::mirror::{self, Mirrored};
 use crate::phases::{CallSpec, Phases};
 use crate::reply::Reply;
@@ -21,6 +23,7 @@ use crate::resource::{Contents, Resource};
 use crate::rounds;
 use crate::seal::Sealer;
 use crate::server::{Features, McpServer};
+use crate::tasks::{Job, TaskStore};
 use crate::tool::{Entry, ToolDef, ToolSet, listing_text};
 use crate::wire::{Params, Request};
 
@@ -40,6 +43,8 @@ pub struct Shared {
     pub clock: Clock,
     /// The binary's version.
     pub version: &'static str,
+    /// Keeps calls that outlast their requests; without it there are none.
+    pub tasks: Option<Arc<TaskStore>>,
 }
 
 /// A server, ready to answer.
@@ -53,6 +58,7 @@ pub struct Service {
     features: Arc<dyn Features>,
     shared: Shared,
     changes: broadcast::Sender<Change>,
+    has_tasks: bool,
     started_ms: UnixMs,
 }
 
@@ -81,19 +87,25 @@ impl Service {
         S::tools(&mut set);
         let tools = set.finish(&server);
         let listings = tools.values().map(|entry| (entry.def.hints.access, listing_text(&entry.def, &entry.def.name)));
+        let mut capabilities = json!({
+            "tools": { "listChanged": true },
+            "resources": { "listChanged": true, "subscribe": true },
+            "prompts": { "listChanged": true },
+            "completions": {},
+            "logging": {},
+        });
+        let has_tasks = shared.tasks.is_some() && tools.values().any(|entry| entry.def.hints.long);
+        if has_tasks {
+            capabilities["extensions"] = json!({ TASKS_EXTENSION: {} });
+        }
         let identity = Identity {
             name: S::NAME.into(),
             title: format!("Flotilla {}", S::NAME),
             version: shared.version.into(),
             instructions: Some(S::INSTRUCTIONS.into()),
-            capabilities: json!({
-                "tools": { "listChanged": true },
-                "resources": { "listChanged": true, "subscribe": true },
-                "prompts": { "listChanged": true },
-                "completions": {},
-                "logging": {},
-            }),
+            capabilities,
         };
+        let changes = server.changes().unwrap_or_else(|| broadcast::channel(CHANGES_MAX).0);
         Arc::new(Self {
             name: S::NAME,
             identity: Arc::new(identity),
@@ -101,7 +113,8 @@ impl Service {
             mirrored: mirrored(tools.values()),
             tools,
             features: server,
-            changes: broadcast::channel(CHANGES_MAX).0,
+            changes,
+            has_tasks,
             started_ms: shared.clock.now_ms(),
             shared,
         })
@@ -150,9 +163,32 @@ impl Service {
         let entry = self.tools.get(name).ok_or_else(|| self.unknown_tool(name))?;
         let hints = &entry.def.hints;
         let spec = CallSpec { server: self.name, tool: name, access: hints.access, time: hints.time };
-        let arguments = params.arguments.clone();
-        let work = (entry.run)(arguments, ctx.clone());
+        if let Some(tasks) = self.shared.tasks.as_ref().filter(|_| hints.long && may_become_task(ctx)) {
+            return self.call_long(tasks, entry, params, ctx).await;
+        }
+        let work = (entry.run)(params.arguments.clone(), ctx.clone());
         self.shared.phases.run(&spec, params.arguments.as_deref(), ctx, work).await
+    }
+
+    /// A call that goes on by itself if it takes long.
+    async fn call_long(
+        &self,
+        tasks: &Arc<TaskStore>,
+        entry: &Entry,
+        params: &Params,
+        ctx: &Ctx,
+    ) -> Result<Reply, ToolError> {
+        let running = tasks.prepare(&ctx.caller.name, entry.def.hints.time, self.changes.clone());
+        let leaving = ctx.cancel.clone();
+        let ctx = Ctx { cancel: running.cancellation(), task: Some(Arc::clone(&running)), ..ctx.clone() };
+        let (phases, server, def) = (self.shared.phases.clone(), self.name, Arc::clone(&entry.def));
+        let arguments = params.arguments.clone();
+        let call = (entry.run)(arguments.clone(), ctx.clone());
+        let work = async move {
+            let spec = CallSpec { server, tool: &def.name, access: def.hints.access, time: def.hints.time };
+            phases.run(&spec, arguments.as_deref(), &ctx, call).await
+        };
+        tasks.run(Job { running, work: work.boxed(), leaving }).await
     }
 
     fn unknown_tool(&self, name: &str) -> RpcError {
@@ -242,6 +278,11 @@ impl Handler for Service {
     }
 
     async fn handle(&self, request: Request, ctx: Ctx) -> Result<Reply, RpcError> {
+        if let Some(tasks) =
+            self.shared.tasks.as_ref().filter(|_| self.has_tasks && TaskStore::has_method(&request.method))
+        {
+            return tasks.answer(&request, &ctx).await;
+        }
         let Request { method, params, .. } = request;
         match method.as_str() {
             "tools/list" => self.list_tools(&params, &ctx),
@@ -275,6 +316,11 @@ impl Handler for Service {
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
+}
+
+/// Whether the client takes a task for an answer.
+fn may_become_task(ctx: &Ctx) -> bool {
+    ctx.revision.is_modern() && ctx.client.has_extension(TASKS_EXTENSION)
 }
 
 /// The tools that have arguments mirrored into headers.

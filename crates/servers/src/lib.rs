@@ -3,9 +3,13 @@
 //! To add one: write `src/<name>.rs`, then add its `mod` line and its line in the table below. Configuration, start-up, documentation,
 //! metrics and the catalog's "built" mark follow from the table (a test holds the catalog to it).
 
+pub mod blockchain_integration;
+pub mod logging;
+pub mod monitoring;
 #[cfg(test)]
 mod testing;
 pub mod utilities;
+pub mod when;
 
 use std::sync::Arc;
 
@@ -40,5 +44,7 @@ macro_rules! servers {
 }
 
 servers! {
+    blockchain_integration: BlockchainIntegration,
+    logging: Logging,
     utilities: Utilities,
 }

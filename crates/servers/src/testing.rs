@@ -45,6 +45,7 @@ pub(crate) fn shared(world: &World) -> Shared {
         sealer: Sealer::new(&[7; 32], world.clock.clone()),
         clock: world.clock.clone(),
         version: "0.0.0-test",
+        tasks: None,
     }
 }
 

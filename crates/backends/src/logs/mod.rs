@@ -160,6 +160,7 @@ impl Logs for SqliteLogs {
     async fn search(&self, query: LogQuery) -> Result<Vec<Line>> {
         let terms = query.check()?;
         let mut days = self.days.list()?;
+        days.retain(|day| query.before_seq.is_none_or(|before| *day <= signed(before) >> SEQ_DAY_BITS));
         match query.after_seq {
             Some(after) => days.retain(|day| *day >= signed(after) >> SEQ_DAY_BITS),
             None => days.reverse(),

@@ -101,8 +101,9 @@ pub(super) async fn search(db: &Db, query: &LogQuery, matching: Option<&str>, li
 /// Between which places the lines of the wanted time lie, if there are any.
 async fn bounds(db: &Db, query: &LogQuery) -> Result<Option<(i64, i64)>> {
     let after = query.after_seq.map_or(i64::MIN, |after| signed(after).saturating_add(1));
+    let before = query.before_seq.map_or(i64::MAX, |before| signed(before).saturating_sub(1));
     if query.from_ms.is_none() && query.until_ms.is_none() {
-        return Ok(Some((after, i64::MAX)));
+        return Ok(Some((after, before)));
     }
     let minute = |at_ms: UnixMs| at_ms.div_euclid(MINUTE_MS);
     let (first, last): (Option<i64>, Option<i64>) =
@@ -112,7 +113,7 @@ async fn bounds(db: &Db, query: &LogQuery) -> Result<Option<(i64, i64)>> {
             .fetch_one(&db.readers)
             .await
             .map_err(fault)?;
-    Ok(first.zip(last).map(|(first, last)| (first.max(after), last)))
+    Ok(first.zip(last).map(|(first, last)| (first.max(after), last.min(before))))
 }
 
 /// Lines and the newest's time, by service and level's rank.

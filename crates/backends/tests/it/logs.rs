@@ -184,8 +184,15 @@ async fn tails_by_place_across_days(kit: Kit) {
             seen.extend(page.into_iter().map(|line| line.message));
         }
         assert_eq!(seen, written);
-        let newest = kit.other.logs.search(LogQuery { limit: 4, ..query }).await.unwrap();
-        assert!(newest.iter().map(|line| &line.message).eq(written.iter().rev().take(4)));
+        let (mut seen, mut before) = (Vec::new(), None);
+        while let page =
+            kit.other.logs.search(LogQuery { before_seq: before, limit: 4, ..query.clone() }).await.unwrap()
+            && !page.is_empty()
+        {
+            before = Some(page[page.len() - 1].seq);
+            seen.extend(page.into_iter().map(|line| line.message));
+        }
+        assert!(seen.iter().eq(written.iter().rev()));
     }
     let end = LogQuery { after_seq: Some(u64::MAX), limit: 1, ..LogQuery::default() };
     assert_eq!(kit.logs.search(end).await.unwrap(), []);

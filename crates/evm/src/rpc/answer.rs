@@ -99,7 +99,7 @@ fn judge(error: Error, label: &str, method: &str) -> Failure {
     let has = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
     let said = |code: Code| Fault::new(code, format!("endpoint {label} refused {method}: {}", first_line(&text)));
     if let Some(revert) = reverted(&error, &text) {
-        return Failure::Final(revert_fault(revert));
+        return Failure::Final(revert.into_fault());
     }
     if has(&["insufficient funds", "insufficient balance"]) {
         return Failure::Final(
@@ -164,13 +164,7 @@ fn revert_data(data: &Value) -> Option<Vec<u8>> {
 pub(crate) fn revert(data: &[u8], message: &str) -> Revert {
     // No custom errors are given, so there is none that cannot be read.
     let decoded = Encodings.decode_revert(data, &[]);
-    let mut revert = decoded.unwrap_or_else(|fault| Revert {
-        kind: RevertKind::Unknown,
-        reason: fault.message,
-        error: None,
-        args: Vec::new(),
-        data: data.to_vec().into(),
-    });
+    let mut revert = decoded.unwrap_or_else(|fault| Revert::without_data(RevertKind::Unknown, fault.message));
     let words = message.split_once("reverted").map(|(_, words)| words.trim_start_matches(':').trim());
     if let Some(words) = words.filter(|words| revert.kind == RevertKind::Empty && !words.is_empty()) {
         (revert.kind, revert.reason) = (RevertKind::Message, words.to_owned());
@@ -182,10 +176,9 @@ pub(crate) fn revert(data: &[u8], message: &str) -> Revert {
 pub(crate) fn halt(text: &str) -> Option<Revert> {
     let text = text.to_lowercase();
     let has = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
-    let made = |kind, reason: String| Revert { kind, reason, error: None, args: Vec::new(), data: Vec::new().into() };
     let gas = has(&["out of gas", "outofgas", "gas required exceeds", "intrinsic gas too low", "out-of-gas"]);
     if gas || (text.contains("evm error") && text.contains("oog")) {
-        return Some(made(RevertKind::OutOfGas, "out of gas".into()));
+        return Some(Revert::without_data(RevertKind::OutOfGas, "out of gas"));
     }
     let halts = has(&[
         "evm error",
@@ -205,20 +198,7 @@ pub(crate) fn halt(text: &str) -> Option<Revert> {
         "contract address collision",
         "call depth",
     ]);
-    halts.then(|| made(RevertKind::Halt, format!("the machine stopped: {}", first_line(&text))))
-}
-
-/// The fault that a failed execution is where success was needed; the decoded revert is its data.
-pub(crate) fn revert_fault(revert: Revert) -> Fault {
-    let hint = match revert.kind {
-        RevertKind::OutOfGas => "give it more gas",
-        RevertKind::Unknown => "give the contract's custom errors, if you know them, to decode it",
-        RevertKind::Empty => "contracts without reasons revert so, and so does a call of a function that is not there",
-        _ => "simulate_transaction shows what happened before it",
-    };
-    Fault::new(Code::Reverted, format!("execution failed: {}", revert.reason))
-        .hint(hint)
-        .data(json!({ "revert": revert }))
+    halts.then(|| Revert::without_data(RevertKind::Halt, format!("the machine stopped: {}", first_line(&text))))
 }
 
 fn first_line(text: &str) -> &str {

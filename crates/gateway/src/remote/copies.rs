@@ -112,7 +112,7 @@ impl Remote {
 
     fn meet(&self, instance: Instance) -> Result<Arc<Copy>, Fault> {
         let tasks = self.tasks.child();
-        let link = (self.means.connect)(&instance, &tasks)?;
+        let link = self.means.reach.link(&instance, &tasks)?;
         let (breaker, under_way) = (Breaker::default(), AtomicUsize::default());
         let serves = AtomicBool::new(instance.status.serves());
         Ok(Arc::new(Copy { instance, serves, link, breaker, under_way, tasks }))

@@ -1,11 +1,12 @@
 //! A server of the fleet that runs in other processes: its copies, and which of them gets a call.
 //!
 //! - A call goes to the copy with the fewest calls under way, among those that serve and whose breaker lets calls through.
-//! - It is tried again on another copy only when the first gave no answer and doing the work twice does no harm.
+//! - It is tried again on another copy only when it never left, or the first gave no answer and doing the work twice does no harm.
 //! - The copy runs the phases of the call (role, limits, audit). Only a call that no copy answered is recorded here.
 
 pub mod breaker;
 mod copies;
+mod reach;
 mod tools;
 
 use std::sync::Arc;
@@ -13,15 +14,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kernel::fleet::Instance;
 use kernel::{Access, Code, Fault, Ports, Tasks};
+use mcp::error::codes;
 use mcp::handler::{CHANGES_MAX, Identity, Watch};
 use mcp::mirror::Mirrored;
 use mcp::phases::{CallSpec, Phases};
 use mcp::wire::{Notification, Request};
-use mcp::{Change, Ctx, Handler, Link, LinkError, Outcome, Reply, RpcError};
+use mcp::{Change, Ctx, Handler, LinkError, Outcome, Reply, Revision, RpcError};
 use parking_lot::RwLock;
 use serde_json::json;
+use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
 use crate::events::Events;
@@ -30,8 +32,7 @@ use crate::part::{Origin, Part, PartTool};
 use copies::{Copies, Copy};
 use tools::Tools;
 
-/// Makes a link to an instance. Does no I/O: a copy that is not there shows when it is called.
-pub type Connect = Arc<dyn Fn(&Instance, &Tasks) -> Result<Arc<dyn Link>, Fault> + Send + Sync>;
+pub use reach::{OverHttp, Reach};
 
 /// What is added to a tool's own limit before the copy itself is given up: it enforces the limit and says so.
 const GRACE: Duration = Duration::from_secs(2);
@@ -44,7 +45,7 @@ pub(crate) struct Means {
     pub(crate) ports: Ports,
     pub(crate) phases: Phases,
     pub(crate) events: Events,
-    pub(crate) connect: Connect,
+    pub(crate) reach: Arc<dyn Reach>,
 }
 
 /// The server.
@@ -53,11 +54,23 @@ pub struct Remote {
     means: Means,
     copies: RwLock<Arc<Copies>>,
     tools: RwLock<Arc<Tools>>,
-    identity: RwLock<Arc<Identity>>,
+    identity: RwLock<Arc<Known>>,
     changes: broadcast::Sender<Change>,
     /// One reading of the tools at a time.
     reading: tokio::sync::Mutex<()>,
     tasks: Tasks,
+}
+
+/// Who answers, and how its answers name it.
+struct Known {
+    identity: Arc<Identity>,
+    server_info: Box<RawValue>,
+}
+
+impl Known {
+    fn of(identity: Arc<Identity>) -> Arc<Self> {
+        Arc::new(Self { server_info: identity.server_info_text(), identity })
+    }
 }
 
 impl Remote {
@@ -75,11 +88,19 @@ impl Remote {
             means,
             copies: RwLock::default(),
             tools: RwLock::default(),
-            identity: RwLock::new(Arc::new(identity)),
+            identity: RwLock::new(Known::of(Arc::new(identity))),
             changes: broadcast::channel(CHANGES_MAX).0,
             reading: tokio::sync::Mutex::default(),
             tasks,
         })
+    }
+
+    /// Works on a request by a copy; the answer is as its handler there made it.
+    async fn work(&self, request: &Request, ctx: &Ctx, again: bool, time: Duration) -> Result<Reply, LinkError> {
+        let reply =
+            self.send(request, ctx, again, time).await.map_err(|error| in_words_of(ctx.revision, request, error))?;
+        let known = Arc::clone(&self.identity.read());
+        Ok(reply.undressed(&known.server_info))
     }
 
     /// Sends a request to a copy, and to another one where that is safe.
@@ -89,7 +110,7 @@ impl Remote {
         let mut last: Option<LinkError> = None;
         while let Some(copy) = copies.choose(self.means.ports.clock.now_ms(), &tried) {
             match self.send_to(copy, request, ctx, time).await {
-                Err(error) if again && error.may_pass() && !ctx.cancel.is_cancelled() => {
+                Err(error) if (error.is_unsent() || again && error.may_pass()) && !ctx.cancel.is_cancelled() => {
                     tracing::info!(service = self.name, copy = copy.id(), %error, method = request.method, "tried elsewhere");
                     tried.push(copy.id());
                     last = Some(error);
@@ -153,15 +174,17 @@ impl Remote {
         let (access, time) = known.map_or((Access::Admin, kernel::limits::TOOL_TIME), |tool| (tool.access, tool.time));
         let again = known.is_some_and(|tool| tool.idempotent);
         let began = tokio::time::Instant::now();
-        let fault = match self.send(&request, &ctx, again, time + GRACE).await {
+        let fault = match self.work(&request, &ctx, again, time + GRACE).await {
             Ok(reply) => return Ok(reply),
             Err(LinkError::Rpc(error)) => return Err(*error),
             Err(LinkError::Fault(fault)) => fault,
         };
         let outcome = Outcome::refused(&fault);
         let spec = CallSpec { server: &self.name, tool: name, access, time };
-        let arguments = request.params.arguments.as_deref();
-        self.means.phases.record(&spec, arguments, &ctx, outcome.code, outcome.body.get(), began.elapsed()).await;
+        self.means
+            .phases
+            .record(&spec, request.params.arguments.as_deref(), &ctx, outcome.code, outcome.body.get(), began.elapsed())
+            .await;
         Ok(Reply::raw(outcome.body))
     }
 
@@ -169,6 +192,19 @@ impl Remote {
     pub fn under_way(&self) -> usize {
         self.copies.read().all.iter().map(|copy| copy.under_way.load(Ordering::Relaxed)).sum()
     }
+}
+
+/// Older revisions have a code of their own for a resource that is not there.
+fn in_words_of(revision: Revision, request: &Request, mut error: LinkError) -> LinkError {
+    if let LinkError::Rpc(error) = &mut error
+        && !revision.is_modern()
+        && request.method == "resources/read"
+        && error.code == codes::INVALID_PARAMS
+        && error.data.as_ref().is_some_and(|data| data.get("uri").is_some())
+    {
+        error.code = codes::LEGACY_RESOURCE_NOT_FOUND;
+    }
+    error
 }
 
 /// Whether a fault means that nobody answered, rather than that the answer was no.
@@ -179,7 +215,7 @@ fn is_silence(code: Code) -> bool {
 #[async_trait]
 impl Handler for Remote {
     fn identity(&self) -> Arc<Identity> {
-        Arc::clone(&self.identity.read())
+        Arc::clone(&self.identity.read().identity)
     }
 
     async fn handle(&self, request: Request, ctx: Ctx) -> Result<Reply, RpcError> {
@@ -187,7 +223,7 @@ impl Handler for Remote {
             return self.call(request, ctx).await;
         }
         // Everything else reads.
-        Ok(self.send(&request, &ctx, true, OTHER_TIME).await?)
+        Ok(self.work(&request, &ctx, true, OTHER_TIME).await?)
     }
 
     async fn watch(&self, uri: &str, ctx: &Ctx) -> Result<Watch, RpcError> {
@@ -227,5 +263,7 @@ impl Part for Remote {
     }
 }
 
+#[cfg(test)]
+mod http_tests;
 #[cfg(test)]
 mod tests;

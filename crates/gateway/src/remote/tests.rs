@@ -2,11 +2,13 @@ use std::collections::HashMap;
 
 use expect_test::expect;
 use kernel::fake::FakeFleet;
-use kernel::health::Status;
+use kernel::health::{Check, Report, Status};
 use kernel::{Role, Trace};
 use mcp::Revision;
 use mcp::client::local::LocalLink;
+use mcp::service::Shared;
 use mcp::toolbox::Router;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -14,6 +16,8 @@ use super::*;
 use crate::gateway::{Gateway, Setup};
 use crate::selector::Selector;
 use crate::testing::{Bench, caller, shared, toy};
+use kernel::fleet::Instance;
+use mcp::Link;
 
 /// What a copy does with calls; lists are always answered.
 #[derive(Clone, Copy, PartialEq)]
@@ -31,8 +35,6 @@ struct FakeLink {
     /// Lets calls that wait go on.
     gate: Semaphore,
 }
-
-use parking_lot::Mutex;
 
 #[async_trait]
 impl Link for FakeLink {
@@ -79,6 +81,33 @@ impl Link for FakeLink {
     }
 }
 
+/// Makes a toy for every instance it is asked to reach.
+struct FakeReach {
+    links: Arc<Mutex<HashMap<String, Arc<FakeLink>>>>,
+    shared: Shared,
+}
+
+#[async_trait]
+impl Reach for FakeReach {
+    fn link(&self, instance: &Instance, _: &Tasks) -> Result<Arc<dyn Link>, Fault> {
+        let inner = LocalLink::new(toy(0, self.shared.clone()));
+        let (mood, calls, gate) = (Mutex::new(Mood::Answers), Mutex::default(), Semaphore::new(0));
+        let link = Arc::new(FakeLink { inner, mood, calls, gate });
+        self.links.lock().insert(instance.id.clone(), Arc::clone(&link));
+        Ok(link)
+    }
+
+    async fn health(&self, instance: &Instance, _: &Tasks) -> Result<Report, Fault> {
+        Ok(Report {
+            status: Status::Healthy,
+            service: instance.service.clone(),
+            version: String::new(),
+            uptime_seconds: 0,
+            checks: vec![Check::healthy("toy", "plays")],
+        })
+    }
+}
+
 /// A gateway whose registry knows copies of `utilities` in other processes.
 struct Several {
     bench: Bench,
@@ -90,14 +119,7 @@ impl Several {
     async fn new(ids: &[&str]) -> Self {
         let world = kernel::fake::World::default();
         let links: Arc<Mutex<HashMap<String, Arc<FakeLink>>>> = Arc::default();
-        let (made, remote_shared) = (Arc::clone(&links), shared(&world));
-        let connect: Connect = Arc::new(move |instance, _| {
-            let inner = LocalLink::new(toy(0, remote_shared.clone()));
-            let (mood, calls, gate) = (Mutex::new(Mood::Answers), Mutex::default(), Semaphore::new(0));
-            let link = Arc::new(FakeLink { inner, mood, calls, gate });
-            made.lock().insert(instance.id.clone(), Arc::clone(&link));
-            Ok(link)
-        });
+        let reach = Arc::new(FakeReach { links: Arc::clone(&links), shared: shared(&world) });
         let setup = Setup {
             config: crate::Config::default(),
             ports: world.ports(),
@@ -105,7 +127,7 @@ impl Several {
             mode: "test".into(),
             expected: Vec::new(),
             process: "here".into(),
-            connect,
+            reach,
         };
         let several = Self { bench: Bench { gateway: Gateway::new(setup), world }, links };
         several.bench.add(1);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::{Access, Caller, Fault, Role, Trace};
+use mcp::handler::Identity;
 use mcp::mirror::{self, Mirrored};
 use mcp::tool::{MANNERS, Manners};
 use mcp::wire::{Id, Params, Request};
@@ -20,7 +21,7 @@ use crate::part::PartTool;
 const PAGES_MAX: usize = 100;
 
 /// One tool.
-pub(super) struct Known {
+pub(super) struct Tool {
     pub(super) access: Access,
     pub(super) idempotent: bool,
     pub(super) time: Duration,
@@ -32,7 +33,7 @@ pub(super) struct Known {
 #[derive(Default)]
 pub(super) struct Tools {
     order: Vec<String>,
-    by_name: HashMap<String, Known>,
+    by_name: HashMap<String, Tool>,
 }
 
 #[derive(Deserialize)]
@@ -63,7 +64,7 @@ struct Annotations {
 }
 
 impl Tools {
-    pub(super) fn get(&self, name: &str) -> Option<&Known> {
+    pub(super) fn get(&self, name: &str) -> Option<&Tool> {
         self.by_name.get(name)
     }
 
@@ -85,7 +86,7 @@ impl Tools {
         let manners = listed.meta.get(MANNERS).ok_or_else(|| bad(format!("{} tells no manners", listed.name)))?;
         let manners = Manners::deserialize(manners).map_err(|error| bad(format!("{}: {error}", listed.name)))?;
         let mirrored = mirror::mirrored(&listed.input_schema).map_err(bad)?;
-        let known = Known {
+        let known = Tool {
             access: manners.access,
             idempotent: listed.annotations.idempotent_hint,
             time: Duration::from_millis(manners.time_ms),
@@ -128,7 +129,8 @@ impl Remote {
                 break;
             }
         }
-        *self.identity.write() = link.identity();
+        let identity = discovered(link).await.unwrap_or_else(|| link.identity());
+        *self.identity.write() = super::Known::of(identity);
         let changed = !tools.same_as(&self.tools.read());
         *self.tools.write() = Arc::new(tools);
         if changed {
@@ -136,4 +138,24 @@ impl Remote {
         }
         Ok(())
     }
+}
+
+/// Who a server says it is. `None` when nobody answers that: the link knows enough to go on.
+async fn discovered(link: &dyn Link) -> Option<Arc<Identity>> {
+    #[derive(Deserialize)]
+    struct Discovered {
+        capabilities: Value,
+        #[serde(default)]
+        instructions: Option<String>,
+        #[serde(rename = "_meta", default)]
+        meta: Value,
+    }
+    let request = Request { id: Id::Number(0), method: "server/discover".into(), params: Params::default() };
+    let ctx = Ctx::internal(Caller::new("gateway", Role::Viewer), Trace::root());
+    let reply = tokio::time::timeout(OTHER_TIME, link.request(&request, &ctx)).await.ok()?.ok()?;
+    let Discovered { capabilities, instructions, meta } = serde_json::from_str(reply.body.get()).ok()?;
+    let info = &meta["io.modelcontextprotocol/serverInfo"];
+    let text = |key: &str| info[key].as_str().map(ToOwned::to_owned);
+    let (name, title, version) = (text("name")?, text("title")?, text("version")?);
+    Some(Arc::new(Identity { name, title, version, instructions, capabilities }))
 }

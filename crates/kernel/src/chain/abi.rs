@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Address, Data, Hash};
-use crate::Result;
+use crate::{Code, Fault, Result};
 
 /// What a signature describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -132,6 +132,33 @@ pub struct Revert {
     pub args: Vec<AbiValue>,
     /// The bytes it reverted with.
     pub data: Data,
+}
+
+impl Revert {
+    /// A failure that left no bytes.
+    pub fn without_data(kind: RevertKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), error: None, args: Vec::new(), data: Data::default() }
+    }
+
+    /// The fault that a failed execution is where success was needed. It carries this as its data.
+    pub fn into_fault(self) -> Fault {
+        let hint = match self.kind {
+            RevertKind::OutOfGas => "give it more gas",
+            RevertKind::Unknown => "give the contract's custom errors, if you know them, to decode it",
+            RevertKind::Empty => {
+                "a call of a function that is not there reverts so, and so do contracts that give no reasons"
+            }
+            _ => "simulate_transaction shows what happened before it",
+        };
+        let fault = Fault::new(Code::Reverted, format!("execution failed: {}", self.reason)).hint(hint);
+        fault.data(serde_json::json!({ "revert": self }))
+    }
+
+    /// The failed execution that a fault carries, if it is one.
+    pub fn of(fault: &Fault) -> Option<Self> {
+        let carried = fault.data.as_ref().filter(|_| fault.code == Code::Reverted)?.get("revert")?;
+        Self::deserialize(carried).ok()
+    }
 }
 
 /// The port. Every method is a pure function; a wrong input is `InvalidArgument` and says where.

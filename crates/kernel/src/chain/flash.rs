@@ -38,6 +38,11 @@ impl FeeRule {
         self.fee_of(amount.0).map(Amount)
     }
 
+    /// What must be given back for a loan of `amount`: loan and fee.
+    pub fn repayment(&self, amount: Amount) -> Option<Amount> {
+        Some(Amount(amount.checked_add(self.fee(amount)?.0)?))
+    }
+
     fn fee_of(&self, amount: U256) -> Option<U256> {
         let part = |numerator: U256, round: U256, denominator: U256| {
             Some(amount.checked_mul(numerator)?.checked_add(round)? / denominator)
@@ -130,6 +135,7 @@ mod tests {
         assert_eq!(fee(FeeRule::WadUp { wad: Amount::from(0) }, 1_000), 0);
         let pair = FeeRule::PairPerMille { per_mille: 3 };
         assert_eq!([fee(pair, 1), fee(pair, 997), fee(pair, 1_000_000)], [1, 4, 3_010]);
+        assert_eq!(pair.repayment(Amount::from(997)), Some(Amount::from(1_001)));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::{
-    AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, FlashMarket, Hash, Head,
-    Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
+    AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, Deployment, FlashMarket,
+    Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
 };
 use crate::{Fault, Result};
 
@@ -36,6 +36,10 @@ impl Unconfigured {
 impl Chain for Unconfigured {
     async fn status(&self) -> Result<ChainStatus> {
         self.no()
+    }
+
+    fn deployments(&self) -> Vec<Deployment> {
+        Vec::new()
     }
 
     fn head(&self) -> Option<Head> {

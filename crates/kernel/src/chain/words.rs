@@ -63,6 +63,12 @@ pub struct Address(pub alloy_primitives::Address);
 
 word!(Address(alloy_primitives::Address), "an address: 0x and 40 hexadecimal digits", "type": "string", "pattern": "^0x[0-9a-fA-F]{40}$");
 
+impl From<[u8; 20]> for Address {
+    fn from(bytes: [u8; 20]) -> Self {
+        Self(bytes.into())
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.to_checksum(None))
@@ -112,6 +118,22 @@ impl FromStr for Amount {
             None => Err(Fault::invalid(format!("not a whole number: {}", shown(text)))
                 .hint("decimal digits, or 0x and hexadecimal digits, in the smallest unit")),
         }
+    }
+}
+
+impl Amount {
+    /// That many times this; `None` when it does not fit 256 bits.
+    pub fn times(self, count: u64) -> Option<Self> {
+        self.0.checked_mul(U256::from(count)).map(Self)
+    }
+
+    /// In whole units of `decimals` decimal digits, exactly: 1500000 with 6 is `1.5`.
+    pub fn in_units(&self, decimals: u8) -> String {
+        let (digits, decimals) = (self.0.to_string(), usize::from(decimals));
+        let digits = format!("{digits:0>width$}", width = decimals + 1);
+        let (whole, part) = digits.split_at(digits.len() - decimals);
+        let part = part.trim_end_matches('0');
+        if part.is_empty() { whole.to_owned() } else { format!("{whole}.{part}") }
     }
 }
 
@@ -356,6 +378,20 @@ mod tests {
             assert!(fault::<Amount>(bad.clone()).contains("not a whole number"), "{bad}");
         }
         assert!(!fault::<Amount>(json!(-1)).is_empty() && !fault::<Amount>(json!(1.5)).is_empty());
+    }
+
+    #[test]
+    fn amounts_in_whole_units_are_exact() {
+        for (amount, decimals, want) in [
+            (0, 18, "0"),
+            (1_500_000, 6, "1.5"),
+            (1, 6, "0.000001"),
+            (42, 0, "42"),
+            (1_000_000, 6, "1"),
+            (7, 255, &format!("0.{}7", "0".repeat(254))),
+        ] {
+            assert_eq!(Amount::from(amount).in_units(decimals), want);
+        }
     }
 
     #[test]

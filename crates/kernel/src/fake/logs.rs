@@ -52,6 +52,7 @@ fn matches(line: &Line, query: &LogQuery, terms: &[Term]) -> bool {
         && query.from_ms.is_none_or(|from_ms| line.at_ms >= from_ms)
         && query.until_ms.is_none_or(|until_ms| line.at_ms < until_ms)
         && query.after_seq.is_none_or(|after| line.seq > after)
+        && query.before_seq.is_none_or(|before| line.seq < before)
         && terms.iter().all(|term| contains(&line.message, term) || contains(&fields, term))
 }
 

@@ -65,9 +65,20 @@ impl LinkError {
         }
     }
 
-    /// Whether another try, perhaps elsewhere, may work: nothing was done yet and the cause may pass.
+    /// Whether another try, perhaps elsewhere, may work: nobody answered and the cause may pass. What was asked for may have been done
+    /// all the same, unless [`LinkError::is_unsent`].
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Fault(fault) if fault.code == Code::Unavailable)
+    }
+
+    /// Whether the request certainly never left.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Fault(fault) if fault.data.as_ref().is_some_and(|data| data["sent"] == false))
+    }
+
+    /// Marks a fault that came before the request left.
+    pub fn unsent(fault: Fault) -> Fault {
+        fault.data(serde_json::json!({ "sent": false }))
     }
 }
 

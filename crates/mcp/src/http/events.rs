@@ -27,3 +27,8 @@ pub(super) fn event_at(id: &str, text: String) -> Bytes {
 pub(super) fn priming(id: &str, retry_ms: u64) -> Bytes {
     format!("id: {id}\nretry: {retry_ms}\ndata:\n\n").into()
 }
+
+/// Where messages are to be posted (2024-11-05).
+pub(super) fn endpoint(uri: &str) -> Bytes {
+    format!("event: endpoint\ndata: {uri}\n\n").into()
+}

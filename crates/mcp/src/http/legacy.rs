@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use kernel::OnEnd;
-use serde_json::value::RawValue;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::body::Body;
@@ -15,14 +15,13 @@ use super::sessions::HttpSession;
 use super::work::{Answer, First, Work, first};
 use super::{Door, SESSION_ID, Visit, reply};
 use crate::conversation::{Seat, negotiate, welcome};
-use crate::error::{RpcError, codes};
+use crate::error::RpcError;
 use crate::peer::{Peer, QUEUE_MAX};
+use crate::pipe::read_batch;
 use crate::revision::Revision;
 use crate::wire::{self, Id, Message, Request};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Messages in one batch.
-const BATCH_MAX: usize = 100;
 
 /// Answers a POST of one message.
 pub(super) async fn post(door: &Door, visit: Visit, message: Message) -> Response<Body> {
@@ -116,35 +115,49 @@ fn work_on(visit: &Visit, session: &HttpSession, request: Request, peer: Peer) -
 }
 
 async fn call(door: &Door, visit: Visit, session: &HttpSession, request: Request) -> Response<Body> {
-    let (peer, messages) = way_back(&visit, session);
+    let (peer, back) = way_back(&visit, session);
     let work = work_on(&visit, session, request, peer);
-    respond(door, session, work, messages).await
+    respond(door, session, work, back).await
 }
 
-fn way_back(visit: &Visit, session: &HttpSession) -> (Peer, Receiver<String>) {
+/// What comes back from a handler beside its answer.
+struct Back {
+    messages: Receiver<String>,
+    let_go: Arc<Notify>,
+}
+
+fn way_back(visit: &Visit, session: &HttpSession) -> (Peer, Back) {
     let (out, messages) = mpsc::channel(QUEUE_MAX);
-    let calls = Arc::clone(&session.conversation.calls);
-    (if visit.takes_events { Peer::with_calls(out, calls) } else { Peer::none() }, messages)
+    let let_go = Arc::new(Notify::new());
+    let peer = if visit.takes_events {
+        let peer = Peer::with_calls(out, Arc::clone(&session.conversation.calls));
+        if resumes(session) { peer.resumable(Arc::clone(&let_go)) } else { peer }
+    } else {
+        Peer::none()
+    };
+    (peer, Back { messages, let_go })
+}
+
+/// Whether the client knows how to come back. Older ones take an event without a message for a broken one.
+fn resumes(session: &HttpSession) -> bool {
+    session.conversation.revision >= Revision::V2025_11_25
 }
 
 async fn respond(
     door: &Door,
     session: &HttpSession,
     work: BoxFuture<'static, String>,
-    mut messages: Receiver<String>,
+    mut back: Back,
 ) -> Response<Body> {
     let tasks = &door.config.tasks;
     let work = work.map(|text| Answer { status: StatusCode::OK, text });
     let mut work = Work::unmoved_by_leaving(work.boxed(), tasks);
-    let began = first(&mut work, &mut messages).await;
-    if let First::Answer(before, answer) = &began
-        && before.is_empty()
-    {
-        return reply::json(answer.status, answer.text.clone());
-    }
+    let began = match first(&mut work, &mut back.messages, &back.let_go).await {
+        First::Answer(before, answer) if before.is_empty() => return reply::json(answer.status, answer.text),
+        began => began,
+    };
     let stream = session.stream();
-    if session.conversation.revision >= Revision::V2025_11_25 {
-        // Older clients take an event without a message for a broken one.
+    if resumes(session) {
         stream.prime();
     }
     let body = stream.read(None, door.config.keep_alive);
@@ -152,22 +165,23 @@ async fn respond(
         First::Answer(before, answer) => {
             before.into_iter().chain([answer.text]).for_each(|text| stream.append(text));
             stream.end();
+            return reply::events(body);
         }
-        First::Message(message) => {
-            stream.append(message);
-            tasks.spawn("request with events", OnEnd::Done, pump(work, messages, stream));
-        }
+        First::Message(message) => stream.append(message),
+        First::LetGo => stream.let_go(),
     }
+    tasks.spawn("request with events", OnEnd::Done, pump(work, back, stream));
     reply::events(body)
 }
 
-async fn pump(mut work: Work, mut messages: Receiver<String>, stream: Arc<Replay>) {
+async fn pump(mut work: Work, back: Back, stream: Arc<Replay>) {
+    let Back { mut messages, let_go } = back;
     let forward = async {
         loop {
             stream.room().await;
-            match messages.recv().await {
-                Some(message) => stream.append(message),
-                None => std::future::pending().await,
+            tokio::select! {
+                Some(message) = messages.recv() => stream.append(message),
+                () = let_go.notified() => stream.let_go(),
             }
         }
     };
@@ -199,7 +213,7 @@ pub(super) async fn batch(door: &Door, visit: Visit, body: &[u8]) -> Response<Bo
             RpcError::invalid_request(format!("revision {revision} has no batches: send one message at a time"));
         return refuse((StatusCode::BAD_REQUEST, error));
     }
-    let (peer, out) = way_back(&visit, &session);
+    let (peer, back) = way_back(&visit, &session);
     let mut answers: Vec<BoxFuture<'static, String>> = Vec::new();
     for message in messages {
         match Message::parse(message.get().as_bytes()) {
@@ -220,18 +234,7 @@ pub(super) async fn batch(door: &Door, visit: Visit, body: &[u8]) -> Response<Bo
         return reply::empty(StatusCode::ACCEPTED);
     }
     let work = async move { format!("[{}]", join_all(answers).await.join(",")) };
-    respond(door, &session, work.boxed(), out).await
-}
-
-fn read_batch(body: &[u8]) -> Result<Vec<&RawValue>, RpcError> {
-    wire::check_depth(body, kernel::limits::JSON_DEPTH_MAX)?;
-    let messages: Vec<&RawValue> =
-        serde_json::from_slice(body).map_err(|error| RpcError::new(codes::PARSE, format!("not JSON: {error}")))?;
-    match messages.len() {
-        1..=BATCH_MAX => Ok(messages),
-        0 => Err(RpcError::invalid_request("an empty batch")),
-        more => Err(RpcError::invalid_request(format!("{more} messages in a batch; at most {BATCH_MAX} are taken"))),
-    }
+    respond(door, &session, work.boxed(), back).await
 }
 
 /// Answers a GET: the standing stream, or one that was lost, from where it was.
@@ -244,7 +247,7 @@ pub(super) fn get(door: &Door, visit: &Visit) -> Response<Body> {
     let body = match lost {
         Some((stream, seen)) => stream.read(Some(seen), door.config.keep_alive),
         None => {
-            if session.conversation.revision >= Revision::V2025_11_25 {
+            if resumes(&session) {
                 session.standing.prime();
             }
             session.standing.read(None, door.config.keep_alive)

@@ -13,6 +13,7 @@ mod modern;
 mod replay;
 mod reply;
 mod sessions;
+pub mod sse2024;
 mod work;
 
 use std::fmt;

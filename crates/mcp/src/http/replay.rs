@@ -40,6 +40,8 @@ struct State {
     /// Which reader is the one: a new one takes the stream over.
     reader: u64,
     attached: bool,
+    /// The reader that is to be let go once it has everything there is.
+    letting_go: u64,
     ended: bool,
 }
 
@@ -98,6 +100,14 @@ impl Replay {
             }
             changed.await;
         }
+    }
+
+    /// Lets the reader's connection go; it comes back for the rest.
+    pub(super) fn let_go(&self) {
+        let mut state = self.state.lock();
+        state.letting_go = state.reader;
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// Nothing will be added.
@@ -175,7 +185,7 @@ impl Reader {
                 state.cursor = at + 1;
                 Turn::Event(event)
             }
-            None if state.ended => Turn::End,
+            None if state.ended || state.letting_go == self.generation => Turn::End,
             None => Turn::Wait,
         }
     }

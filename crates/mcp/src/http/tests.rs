@@ -322,3 +322,29 @@ async fn says_what_is_wrong_before_the_protocol() {
         (204, &"http://localhost:6274".parse().unwrap())
     );
 }
+
+#[tokio::test]
+async fn the_oldest_transport_answers_on_its_stream() {
+    let bench = Bench::new();
+    let door = super::sse2024::SseDoor::new(bench.door.config.clone());
+    let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+    let send = |request: http::request::Builder, body: String| {
+        let request = request.header("host", "localhost").header("content-type", "application/json");
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        door.serve(Arc::clone(&bench.shop) as Arc<dyn Handler>, request, remote, "/messages")
+    };
+    let mut events = send(Request::get("/sse"), String::new()).await;
+    let first = next(events.body_mut()).await;
+    let messages = first.strip_prefix("event: endpoint\ndata: ").unwrap().trim().to_owned();
+    assert!(messages.starts_with("/messages?sessionId="));
+    let hello = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize",
+        "params": { "protocolVersion": "2024-11-05", "capabilities": {} } });
+    assert_eq!(send(Request::post(&messages), hello.to_string()).await.status(), 202);
+    assert!(next(events.body_mut()).await.contains(r#""protocolVersion":"2024-11-05""#));
+    assert_eq!(send(Request::post(&messages), older(1, "later").to_string()).await.status(), 202);
+    for expected in ["notifications/progress", "notifications/progress", "said later"] {
+        assert!(next(events.body_mut()).await.contains(expected));
+    }
+    drop(events);
+    assert_eq!(send(Request::post(&messages), hello.to_string()).await.status(), 404);
+}

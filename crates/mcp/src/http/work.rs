@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream;
 use http::{Response, StatusCode};
 use kernel::{OnEnd, Tasks};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
@@ -75,11 +76,12 @@ impl Drop for Work {
 }
 
 /// Waits for the answer or the first message before it, whichever is first.
-pub(super) async fn first(work: &mut Work, messages: &mut Receiver<String>) -> First {
+pub(super) async fn first(work: &mut Work, messages: &mut Receiver<String>, let_go: &Notify) -> First {
     let answer = tokio::select! {
         biased;
         answer = &mut *work => answer,
         Some(message) = messages.recv() => return First::Message(message),
+        () = let_go.notified() => return First::LetGo,
     };
     let mut before = Vec::new();
     while let Ok(message) = messages.try_recv() {
@@ -94,21 +96,26 @@ pub(super) enum First {
     Answer(Vec<String>, Answer),
     /// A message, while the work goes on.
     Message(String),
+    /// The work goes on, and wants the connection let go.
+    LetGo,
 }
 
 /// The response to a request of the current revision.
 pub(super) async fn respond(mut work: Work, mut messages: Receiver<String>, keep_alive: Duration) -> Response<Body> {
-    match first(&mut work, &mut messages).await {
+    // Nobody tells this one: in the current revision a connection that is gone takes its request along.
+    match first(&mut work, &mut messages, &Notify::new()).await {
         First::Answer(before, answer) if before.is_empty() => reply::json(answer.status, answer.text),
         First::Answer(before, answer) => {
             let all: Vec<u8> =
                 before.into_iter().chain([answer.text]).flat_map(|text| Vec::from(events::event(text))).collect();
             reply::events(Body::Whole(all.into()))
         }
-        First::Message(message) => {
+        began => {
             let (out, body) = channel();
-            // The channel is new and has room.
-            out.try_send(events::event(message)).ok();
+            if let First::Message(message) = began {
+                // The channel is new and has room.
+                out.try_send(events::event(message)).ok();
+            }
             let tasks = work.tasks.clone();
             tasks.spawn("request with events", OnEnd::Done, pump(work, messages, out, keep_alive));
             reply::events(body)

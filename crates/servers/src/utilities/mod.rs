@@ -1,76 +1,138 @@
-//! `utilities`: small shared functions: units, hashes, encodings, JSON, CSV, text.
+//! `utilities`: what every fleet needs and no one should write twice: units, hashes, encodings, exact arithmetic, JSON, tables, text.
 //!
-//! Keeps nothing and reaches nothing: every answer follows from the request (and, for `uuid`, from the system's randomness).
+//! Keeps nothing and reaches nothing: every answer follows from the request (and, for `uuid` and `timestamp`, from randomness and the
+//! clock). Invariants: amounts and numbers are never floating point; every input and answer is bounded; what may compute for long does
+//! so on a thread of its own, within a time limit that it keeps itself ([`bounded`]).
 
+mod abi;
+mod bounded;
+mod calculate;
+mod decimal;
+mod encodings;
+mod hashes;
+mod ids;
+mod schemas;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod text;
+mod time;
+mod units;
+
+use kernel::Clock;
+use kernel::chain::Abi;
 use mcp::prelude::*;
 
+pub use abi::{
+    AbiDecodeRequest, AbiDecodeResponse, AbiEncodeRequest, AbiEncodeResponse, ChecksumAddressRequest,
+    ChecksumAddressResponse, SelectorRequest, SelectorResponse,
+};
+pub use calculate::{CalculateRequest, CalculateResponse, ResultKind};
+pub use encodings::{DecodeRequest, EncodeRequest, Encoding, Recoded};
+pub use hashes::{Algorithm, HashRequest, HashResponse, Keccak256Request};
+pub use ids::{UuidRequest, UuidResponse, UuidVersion};
+pub use schemas::{SchemaError, ValidateJsonSchemaRequest, ValidateJsonSchemaResponse};
+pub use tables::{CsvToJsonRequest, CsvToJsonResponse, JsonToCsvRequest, JsonToCsvResponse};
+pub use text::{DiffRequest, DiffResponse, RegexMatch, RegexOperation, RegexRequest, RegexResponse};
+pub use time::{Distance, TimestampRequest, TimestampResponse, UnixUnit};
+pub use units::{ConvertUnitsRequest, ConvertUnitsResponse, Unit};
+
+use bounded::Gate;
+
 /// `[servers.utilities]` in `flotilla.toml`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {}
+pub struct Config {
+    /// How many computations (queries, schemas, expressions, …) may run at once; more wait for their turn.
+    pub computations: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { computations: 4 }
+    }
+}
 
 /// The server.
-pub struct Utilities;
+pub struct Utilities {
+    clock: Clock,
+    abi: Arc<dyn Abi>,
+    gate: Gate,
+}
 
 impl McpServer for Utilities {
     const NAME: &'static str = "utilities";
-    const INSTRUCTIONS: &'static str =
-        "Pure helpers: units, hashes, encodings, JSON and text. Nothing here reaches a network.";
+    const INSTRUCTIONS: &'static str = "Small exact helpers; nothing here reaches a network or keeps anything. Use them instead of \
+        working things out by hand: amounts (convert_units) and arithmetic (calculate) are exact to the last digit, so pass numbers as \
+        text. Bytes are hexadecimal with 0x; tools that take text or bytes have an `encoding`. query_json runs jq programs.";
     type Config = Config;
 
-    fn new(_ports: &Ports, _config: Config) -> Result<Self, Fault> {
-        Ok(Self)
+    fn new(ports: &Ports, config: Config) -> Result<Self, Fault> {
+        if !(1..=64).contains(&config.computations) {
+            return Err(
+                Fault::invalid(format!("servers.utilities.computations is {}", config.computations)).hint("1 to 64")
+            );
+        }
+        let gate = Gate::new(ports.tasks.clone(), config.computations);
+        Ok(Self { clock: ports.clock.clone(), abi: Arc::clone(&ports.abi), gate })
     }
 
     fn tools(set: &mut ToolSet<Self>) {
+        set.add_pure(CONVERT_UNITS, Self::convert_units);
+        set.add(CALCULATE, Self::calculate);
+        set.add_pure(KECCAK256, Self::keccak256);
+        set.add_pure(HASH, Self::hash);
+        set.add_pure(ENCODE, Self::encode);
+        set.add_pure(DECODE, Self::decode);
+        set.add(ABI_ENCODE, Self::abi_encode);
+        set.add(ABI_DECODE, Self::abi_decode);
+        set.add_pure(SELECTOR, Self::selector);
+        set.add_pure(CHECKSUM_ADDRESS, Self::checksum_address);
+        set.add_pure(TIMESTAMP, Self::timestamp);
         set.add_pure(UUID, Self::uuid);
+        set.add(CSV_TO_JSON, Self::csv_to_json);
+        set.add(JSON_TO_CSV, Self::json_to_csv);
+        set.add(VALIDATE_JSON_SCHEMA, Self::validate_json_schema);
+        set.add(DIFF, Self::diff);
+        set.add(REGEX, Self::regex);
     }
 }
 
 impl Features for Utilities {}
 
 tools! { Utilities::NAME;
-    /// Makes random UUIDs (version 4, RFC 9562).
+    /// Converts an amount between wei, gwei, ether, or any token's decimals, exactly.
+    CONVERT_UNITS = "convert_units": fn(ConvertUnitsRequest) -> ConvertUnitsResponse, Hints::READ;
+    /// Calculates with whole numbers, decimals and fractions of any size, without rounding.
+    CALCULATE = "calculate": fn(CalculateRequest) -> CalculateResponse, Hints::READ;
+    /// Hashes text or bytes with Ethereum's Keccak-256.
+    KECCAK256 = "keccak256": fn(Keccak256Request) -> HashResponse, Hints::READ;
+    /// Hashes text or bytes with SHA-2, SHA-3, Keccak, BLAKE2, RIPEMD-160, SHA-1 or MD5.
+    HASH = "hash": fn(HashRequest) -> HashResponse, Hints::READ;
+    /// Writes text or bytes as hex, Base64, Base58 or percent-encoding.
+    ENCODE = "encode": fn(EncodeRequest) -> Recoded, Hints::READ;
+    /// Reads hex, Base64, Base58 or percent-encoding back as text or as bytes in another encoding.
+    DECODE = "decode": fn(DecodeRequest) -> Recoded, Hints::READ;
+    /// Encodes values by Solidity types, or a function's calldata.
+    ABI_ENCODE = "abi_encode": fn(AbiEncodeRequest) -> AbiEncodeResponse, Hints::READ;
+    /// Decodes ABI-encoded bytes by Solidity types, or a function's calldata.
+    ABI_DECODE = "abi_decode": fn(AbiDecodeRequest) -> AbiDecodeResponse, Hints::READ;
+    /// Gives the selector of a function or custom error, or the topic of an event, from its signature.
+    SELECTOR = "selector": fn(SelectorRequest) -> SelectorResponse, Hints::READ;
+    /// Writes an address with its EIP-55 checksum, and refuses one whose checksum does not hold.
+    CHECKSUM_ADDRESS = "checksum_address": fn(ChecksumAddressRequest) -> ChecksumAddressResponse, Hints::READ;
+    /// Gives the time now, or any instant, in every form (RFC 3339, Unix, zones), moved by a span, or its distance from another.
+    TIMESTAMP = "timestamp": fn(TimestampRequest) -> TimestampResponse, Hints::READ;
+    /// Makes UUIDs, random (version 4) or sorted by time (version 7).
     UUID = "uuid": fn(UuidRequest) -> UuidResponse, Hints { idempotent: false, ..Hints::READ };
+    /// Reads CSV as JSON rows.
+    CSV_TO_JSON = "csv_to_json": fn(CsvToJsonRequest) -> CsvToJsonResponse, Hints::READ;
+    /// Writes JSON rows as CSV.
+    JSON_TO_CSV = "json_to_csv": fn(JsonToCsvRequest) -> JsonToCsvResponse, Hints::READ;
+    /// Holds a JSON document to a JSON Schema (2020-12) and names each place that does not fit.
+    VALIDATE_JSON_SCHEMA = "validate_json_schema": fn(ValidateJsonSchemaRequest) -> ValidateJsonSchemaResponse, Hints::READ;
+    /// Compares two texts line by line and gives a unified diff.
+    DIFF = "diff": fn(DiffRequest) -> DiffResponse, Hints::READ;
+    /// Finds, replaces or splits by a regular expression.
+    REGEX = "regex": fn(RegexRequest) -> RegexResponse, Hints::READ;
 }
-
-/// What [`UUID`] takes.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UuidRequest {
-    /// How many, 1 to 1,000.
-    #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub count: u32,
-}
-
-fn one() -> u32 {
-    1
-}
-
-/// What [`UUID`] answers.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct UuidResponse {
-    /// The UUIDs, in lower case with hyphens.
-    pub uuids: Vec<String>,
-}
-
-impl Utilities {
-    fn uuid(&self, request: UuidRequest) -> Result<UuidResponse, Fault> {
-        if !(1..=1_000).contains(&request.count) {
-            return Err(Fault::invalid(format!("count is {}", request.count)).hint("1 to 1,000"));
-        }
-        Ok(UuidResponse { uuids: (0..request.count).map(|_| uuid_v4()).collect() })
-    }
-}
-
-fn uuid_v4() -> String {
-    let mut bytes: [u8; 16] = kernel::ids::random_bytes();
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = kernel::audit::hex(&bytes);
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
-#[cfg(test)]
-mod tests;

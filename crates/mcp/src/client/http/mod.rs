@@ -15,6 +15,7 @@ use serde_json::json;
 use super::sse::{self, Event};
 use crate::wire::{Message, Unreadable};
 
+mod fleet;
 mod follow;
 pub mod guard;
 mod legacy;
@@ -25,6 +26,7 @@ mod probe;
 mod sse2024;
 mod standing;
 
+pub use fleet::FleetHost;
 pub use legacy::LegacyLink;
 pub use modern::ModernLink;
 

@@ -22,6 +22,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig};
 
 use super::guard;
+use crate::client::LinkError;
 
 /// How long a connection attempt may take, TLS included.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -123,7 +124,8 @@ impl Pool {
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Fault> {
         let slow = |_| Fault::unavailable(format!("{}: no connection in {} s", self.host, CONNECT_TIME.as_secs()));
-        tokio::time::timeout(CONNECT_TIME, self.connect_unbounded()).await.map_err(slow)?
+        let connected = tokio::time::timeout(CONNECT_TIME, self.connect_unbounded()).await.map_err(slow);
+        connected.and_then(|connected| connected).map_err(LinkError::unsent)
     }
 
     async fn connect_unbounded(&self) -> Result<SendRequest<Full<Bytes>>, Fault> {

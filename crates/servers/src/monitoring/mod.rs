@@ -1,0 +1,3 @@
+//! `monitoring`: so far its query language.
+
+pub mod promql;
