@@ -14,7 +14,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::part::{Origin, Part};
-use crate::{names, readdress, splice, uris};
+use crate::{names, readdress, uris};
+use mcp::splice;
 
 /// How long one part may take to list: a part that hangs is left out, the others are served.
 const LIST_TIME: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@
 //!   [`Handler`](mcp::Handler) for what a client asked to see ([`Selector`]).
 //!
 //! Invariants:
-//! - Of a client's parameters only the name (or address) is rewritten; every other byte goes through untouched ([`splice`]).
+//! - Of a client's parameters only the name (or address) is rewritten; every other byte goes through untouched ([`mcp::splice`]).
 //! - A call to a server of this process touches no network. A call is tried again elsewhere only when that cannot do its work twice.
 //! - One part that is slow, dead or hostile does not hurt the others.
 //! - Nothing here decides what a caller may do by headers, or widens a role: the part's phases decide by the caller it is given.
@@ -14,8 +14,11 @@ pub mod command;
 pub mod coordinator;
 pub mod events;
 mod fleet;
+#[cfg(test)]
+mod foreign_tests;
 pub mod gateway;
 mod gather;
+mod long;
 pub mod names;
 pub mod part;
 mod readdress;
@@ -23,7 +26,6 @@ pub mod remote;
 mod route;
 pub mod search;
 pub mod selector;
-pub mod splice;
 pub mod status;
 pub mod table;
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub struct PartTool {
     pub name: String,
     /// What a caller's role must allow.
     pub access: Access,
-    /// Set when it may not be used until a person approves it: it is not listed, and a call is refused. Says why.
+    /// Set when it may not be used until a person approves it: it is not listed, and its part refuses calls. Says why.
     pub held: Option<String>,
     /// Its entry in the part's `tools/list`, as the part wrote it.
     pub listing: Box<RawValue>,
@@ -38,6 +38,11 @@ pub trait Part: Handler {
 
     /// Its tools as known now, in its own order.
     fn tools(&self) -> Vec<PartTool>;
+
+    /// Whether it asked to have its tools in the toolset of this name, beside those that the toolset names itself.
+    fn is_in_toolset(&self, _toolset: &str) -> bool {
+        false
+    }
 }
 
 impl Part for Service {

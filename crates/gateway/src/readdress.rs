@@ -4,7 +4,8 @@ use mcp::{Reply, RpcError};
 use serde_json::value::RawValue;
 
 use crate::part::{Origin, Part};
-use crate::{splice, uris};
+use crate::uris;
+use mcp::splice;
 
 /// An answer to `resources/read`, its contents under the aggregate's addresses.
 pub(crate) fn contents(part: &dyn Part, reply: Reply) -> Reply {

@@ -1,22 +1,20 @@
 //! From a name to an answer: how a tool call reaches the part that has the tool.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use kernel::{Code, Fault};
-use mcp::phases::CallSpec;
 use mcp::toolbox::Router;
 use mcp::wire::{Id, Params, Request};
-use mcp::{Ctx, Outcome, Reply, RpcError};
+use mcp::{Ctx, Reply, RpcError};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::gateway::Gateway;
-use crate::splice;
 use crate::table::{Entry, Table};
+use mcp::splice;
 
 /// Calls `entry`'s tool. Of the client's parameters only the name is changed; `call_tool` is the call it stands for.
 pub(crate) async fn call(
@@ -28,11 +26,6 @@ pub(crate) async fn call(
 ) -> Result<Reply, RpcError> {
     if entry.is_call_tool() {
         return unwrapped(gateway, table, request, ctx).await;
-    }
-    if let Some(reason) = &entry.held {
-        let fault = Fault::new(Code::Quarantined, format!("{} is held back: {reason}", entry.name))
-            .hint("an admin looks at the change and approves it with approve_tool_change");
-        return Ok(refuse(gateway, entry, &request.params, &ctx, &fault).await);
     }
     let params = named(request.params, &entry.own)?;
     entry.part.handle(Request { params, ..request }, ctx).await
@@ -83,15 +76,6 @@ fn unwrapped<'a>(
         let request = Request { params: Params::parse(Some(&raw))?, ..request };
         call(gateway, table, entry, request, ctx).await
     })
-}
-
-/// A refusal of the gateway's own, recorded as every call is.
-async fn refuse(gateway: &Gateway, entry: &Entry, params: &Params, ctx: &Ctx, fault: &Fault) -> Reply {
-    let outcome = Outcome::refused(fault);
-    let spec = CallSpec { server: entry.part.name(), tool: &entry.own, access: entry.access, time: Duration::ZERO };
-    let arguments = params.arguments.as_deref();
-    gateway.shared.phases.record(&spec, arguments, ctx, outcome.code, outcome.body.get(), Duration::ZERO).await;
-    Reply::raw(outcome.body)
 }
 
 /// No tool of this name, for this caller, in this view.

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::part::{Origin, Part};
 use crate::search::Index;
-use crate::{names, splice, uris};
+use crate::{names, uris};
+use mcp::splice;
 
 /// A tool in the table.
 pub struct Entry {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kernel::{Fault, catalog};
 use mcp::handler::{Identity, Watch};
+use mcp::listen::TASKS_EXTENSION;
 use mcp::mirror::Mirrored;
-use mcp::service::page;
+use mcp::service::{Shared, page};
 use mcp::wire::{Notification, Request};
 use mcp::{Change, Ctx, Handler, Reply, RpcError};
 use serde_json::json;
@@ -18,7 +19,8 @@ use crate::part::Part;
 use crate::route::{self, unknown_tool};
 use crate::selector::{Selector, Toolset};
 use crate::table::{Entry, Table};
-use crate::{names, readdress, splice};
+use crate::{long, names, readdress};
+use mcp::splice;
 
 /// The tools of search mode, on the coordinator.
 pub(crate) const SEARCH_TOOLS: [&str; 3] = ["find_tools", "describe_tool", "call_tool"];
@@ -52,7 +54,7 @@ impl View {
                 Scope::Toolset(sets.get(&name).cloned().ok_or_else(|| unknown("toolset", &name, &known))?)
             }
         };
-        let identity = Arc::new(identity_of(&scope, gateway.shared.version));
+        let identity = Arc::new(identity_of(&scope, &gateway.shared));
         Ok(Self { gateway: Arc::clone(gateway), scope, identity })
     }
 
@@ -60,7 +62,7 @@ impl View {
     fn resolve<'a>(&self, table: &'a Table, name: &str) -> Option<&'a Entry> {
         match &self.scope {
             Scope::All => table.get(name),
-            Scope::Toolset(set) => table.get(name).filter(|entry| set.has(&entry.name)),
+            Scope::Toolset(_) => table.get(name).filter(|entry| self.shows(entry)),
             Scope::One(part) => table.get(&names::tool(part, name)),
             Scope::Search if SEARCH_TOOLS.contains(&name) => table.get(&names::tool(catalog::COORDINATOR, name)),
             Scope::Search => None,
@@ -71,7 +73,7 @@ impl View {
         match &self.scope {
             Scope::All => true,
             Scope::One(part) => entry.part.name() == part,
-            Scope::Toolset(set) => set.has(&entry.name),
+            Scope::Toolset(set) => set.has(&entry.name) || entry.part.is_in_toolset(&set.name),
             Scope::Search => entry.part.name() == catalog::COORDINATOR && SEARCH_TOOLS.contains(&entry.own.as_str()),
         }
     }
@@ -114,7 +116,10 @@ impl View {
             unknown_tool(name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
         })?;
         let reply = route::call(&self.gateway, &table, entry, request, ctx).await?;
-        Ok(if matches!(self.scope, Scope::One(_)) { reply } else { readdress::tool_result(&*entry.part, reply) })
+        Ok(match &self.scope {
+            Scope::One(_) => reply,
+            _ => long::handle_of(&*entry.part, readdress::tool_result(&*entry.part, reply)),
+        })
     }
 
     /// The part of a view of one server.
@@ -133,18 +138,22 @@ impl View {
             "resources/read" => gather::resource(&parts, request, ctx).await,
             "prompts/get" => gather::prompt(&parts, request, ctx).await,
             "completion/complete" => gather::complete(&parts, request, ctx).await,
+            "tasks/get" | "tasks/update" | "tasks/cancel" => long::task(&self.gateway, &parts, request, ctx).await,
             other => Err(RpcError::method_not_found(other)),
         }
     }
 }
 
 /// Who answers for a scope; for one server that left, what can still be said.
-fn identity_of(scope: &Scope, version: &str) -> Identity {
+fn identity_of(scope: &Scope, shared: &Shared) -> Identity {
     let mut capabilities = json!({ "tools": { "listChanged": true }, "logging": {} });
     if !matches!(scope, Scope::Search) {
         capabilities["resources"] = json!({ "listChanged": true, "subscribe": true });
         capabilities["prompts"] = json!({ "listChanged": true });
         capabilities["completions"] = json!({});
+    }
+    if shared.tasks.is_some() {
+        capabilities["extensions"] = json!({ TASKS_EXTENSION: {} });
     }
     let instructions = match scope {
         Scope::Search => "A whole fleet of servers behind three tools: find_tools says which tool does a job, describe_tool what it \
@@ -160,7 +169,7 @@ fn identity_of(scope: &Scope, version: &str) -> Identity {
     Identity {
         name: "flotilla".into(),
         title: "Flotilla".into(),
-        version: version.into(),
+        version: shared.version.into(),
         instructions: Some(instructions),
         capabilities,
     }

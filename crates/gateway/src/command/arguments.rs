@@ -4,7 +4,7 @@ use kernel::Fault;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::splice;
+use mcp::splice;
 
 /// The arguments object for the tool with this entry in `tools/list`, from an object (as it is), nothing, or a list of words:
 /// `name=value` names its parameter, a bare word is the next parameter that has no value yet, required ones first.

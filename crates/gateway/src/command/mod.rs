@@ -238,7 +238,9 @@ impl Gateway {
             _ => self.toolsets().get(want).is_some_and(|set| {
                 found.kind != Some(Kind::Agent) && {
                     let table = self.table();
-                    table.entries.iter().any(|entry| entry.part.name() == found.name && set.has(&entry.name))
+                    table.entries.iter().any(|entry| {
+                        entry.part.name() == found.name && (set.has(&entry.name) || entry.part.is_in_toolset(&set.name))
+                    })
                 }
             }),
         }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::Coordinator;
 use crate::names;
-use crate::splice;
 use crate::table::{Entry, Table};
+use mcp::splice;
 
 /// The tool called has its own limit; this one only ends what has none.
 const CALL_TIME: Duration = Duration::from_secs(3_600);

@@ -36,6 +36,33 @@ fn a_key_that_stands_twice_is_refused() {
     assert!(error.message.contains("twice"), "{error}");
 }
 
+#[track_caller]
+fn check_edits(object: &str, edits: &[(&str, Edit<'_>)], want: &str) {
+    let raw = RawValue::from_string(object.to_owned()).unwrap();
+    assert_eq!(edited(Some(&raw), edits).unwrap(), want);
+}
+
+#[test]
+fn fields_are_set_defaulted_and_removed() {
+    check_edits(
+        r#"{"a": 1.50 ,"b\n":[ 1 ], "c":{"d" :1e400}}"#,
+        &[("a", Edit::Remove), ("b\n", Edit::Default("0")), ("e", Edit::Set("true")), ("f", Edit::Default("{}"))],
+        r#"{"b\n":[ 1 ], "c":{"d" :1e400},"e":true,"f":{}}"#,
+    );
+    let three = r#"{"a": 1 , "b":2, "c" :3 }"#;
+    let gone = Edit::Remove;
+    check_edits(three, &[("a", gone)], r#"{ "b":2, "c" :3 }"#);
+    check_edits(three, &[("b", gone)], r#"{"a": 1, "c" :3 }"#);
+    check_edits(three, &[("c", gone)], r#"{"a": 1 , "b":2 }"#);
+    check_edits(three, &[("a", gone), ("b", gone)], r#"{ "c" :3 }"#);
+    check_edits(three, &[("b", gone), ("c", gone)], r#"{"a": 1 }"#);
+    check_edits(three, &[("a", gone), ("c", gone)], r#"{ "b":2 }"#);
+    check_edits(three, &[("a", gone), ("b", gone), ("c", gone)], "{ }");
+    check_edits(three, &[("a", gone), ("b", Edit::Set("9")), ("d", Edit::Set("4"))], r#"{ "b":9, "c" :3 ,"d":4}"#);
+    assert_eq!(edited(None, &[("x", gone)]).unwrap(), "{}");
+    assert!(edited(Some(&RawValue::from_string("[1]".into()).unwrap()), &[]).is_err());
+}
+
 #[test]
 fn get_reads_one_value() {
     assert_eq!(get(r#"{"a": [1, 2] }"#, "a"), Some("[1, 2]"));
@@ -65,6 +92,33 @@ fn object(fields: &std::collections::BTreeMap<String, String>) -> String {
 }
 
 proptest! {
+    #[test]
+    fn edits_mean_what_they_say(
+        fields in prop::collection::btree_map("[a-e]", json(), 0..6),
+        edits in prop::collection::btree_map("[a-g]", 0..3usize, 0..5),
+    ) {
+        let object = object(&fields);
+        let edits: Vec<(&str, Edit<'_>)> = edits
+            .iter()
+            .map(|(key, kind)| (key.as_str(), [Edit::Set("[true]"), Edit::Default("[true]"), Edit::Remove][*kind]))
+            .collect();
+        let text = edited(Some(&RawValue::from_string(object.clone()).unwrap()), &edits).unwrap();
+        let values = |text: &str| -> std::collections::BTreeMap<String, Box<RawValue>> { serde_json::from_str(text).unwrap() };
+        let mut want = values(&object);
+        for (key, edit) in edits {
+            let new = RawValue::from_string("[true]".into()).unwrap();
+            match edit {
+                Edit::Set(_) => drop(want.insert(key.into(), new)),
+                Edit::Default(_) => drop(want.entry(key.into()).or_insert(new)),
+                Edit::Remove => drop(want.remove(key)),
+            }
+        }
+        let text_of = |all: std::collections::BTreeMap<String, Box<RawValue>>| {
+            all.into_iter().map(|(key, value)| (key, value.get().to_owned())).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(text_of(values(&text)), text_of(want));
+    }
+
     #[test]
     fn everything_but_the_name_stays(
         before in prop::collection::btree_map("[a-m]{1,5}", json(), 0..4),
