@@ -1,29 +1,23 @@
 //! What all services of a process stand on, built once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use gateway::remote::Connect;
+use gateway::remote::OverHttp;
 use gateway::{Gateway, Setup};
-use http::HeaderMap;
 use kernel::audit::Recorder;
 use kernel::chain::Chain;
 use kernel::fake::World;
-use kernel::fleet::Instance;
 use kernel::keys::Keys;
 use kernel::logs::{LogSink, Logs};
 use kernel::metrics::Metrics;
 use kernel::registry::Registry;
-use kernel::{Clock, Fault, Ports, Result, Role, Secret, Tasks};
-use mcp::Identity;
+use kernel::{Clock, Ports, Result, Role, Secret, Tasks};
 use mcp::auth::{Anonymous, Authenticate, Gate};
-use mcp::client::http::{Credentials, ModernLink, Target};
-use mcp::client::{AboutUs, Link};
 use mcp::http::{Door, DoorConfig};
 use mcp::phases::{LimitsConfig, Phases};
 use mcp::seal::Sealer;
 use mcp::service::{Service, Shared};
-use serde_json::json;
+use mcp::tasks::TaskStore;
 use web::access::Guard;
 use web::coordinator::Doors;
 use web::service::ServiceDoors;
@@ -103,7 +97,9 @@ impl Parts {
             Some(exporter) => phases.with_spans(Arc::new(move |span| exporter.span(span))),
             None => phases,
         };
-        let shared = Shared { phases, sealer: sealer.clone(), clock: clock.clone(), version: crate::VERSION };
+        let long = TaskStore::new(Arc::clone(&ports.store), clock.clone(), tasks.clone());
+        let shared =
+            Shared { phases, sealer: sealer.clone(), clock: clock.clone(), version: crate::VERSION, tasks: Some(long) };
         let auth = authenticate(config, keys, sealer.clone())?;
         let mut door = DoorConfig::new(Arc::clone(&auth), sealer, tasks, clock);
         door.hosts.clone_from(&config.http.hosts);
@@ -133,7 +129,7 @@ impl Parts {
             mode: mode.to_owned(),
             expected,
             process: self.process.clone(),
-            connect: connect(self.shared.sealer.clone()),
+            reach: Arc::new(OverHttp::new(self.shared.sealer.clone(), crate::VERSION)),
         };
         Ok(Gateway::new(setup))
     }
@@ -233,7 +229,7 @@ pub fn every_service() -> Result<Vec<Arc<Service>>> {
     let trail = Recorder::start(Arc::clone(&ports.audit), &ports.tasks);
     let phases = Phases::new(ports.clock.clone(), ports.metrics.clone(), Arc::new(trail), LimitsConfig::default());
     let sealer = Sealer::new(&kernel::ids::random_bytes(), ports.clock.clone());
-    let shared = Shared { phases, sealer, clock: ports.clock.clone(), version: crate::VERSION };
+    let shared = Shared { phases, sealer, clock: ports.clock.clone(), version: crate::VERSION, tasks: None };
     let setup = Setup {
         config: gateway::Config::default(),
         ports: ports.clone(),
@@ -241,7 +237,7 @@ pub fn every_service() -> Result<Vec<Arc<Service>>> {
         mode: "documentation".into(),
         expected: Vec::new(),
         process: String::new(),
-        connect: connect(shared.sealer.clone()),
+        reach: Arc::new(OverHttp::new(shared.sealer.clone(), crate::VERSION)),
     };
     let gateway = Gateway::new(setup);
     kernel::catalog::servers()
@@ -250,29 +246,4 @@ pub fn every_service() -> Result<Vec<Arc<Service>>> {
             name => servers::build(name, &ports, &servers::ServersConfig::default(), shared.clone()),
         })
         .collect()
-}
-
-/// How services of other processes are reached: by the current revision, each request sealed for its caller.
-fn connect(sealer: Sealer) -> Connect {
-    /// Above every tool's own limit: that one is enforced where the tool runs.
-    const SILENCE_MAX: Duration = Duration::from_secs(600);
-    Arc::new(move |instance: &Instance, tasks: &Tasks| {
-        let url = format!("{}/mcp", instance.url);
-        let url = url.parse().map_err(|_| Fault::invalid(format!("{} registered the address {url}", instance.id)))?;
-        let sealer = sealer.clone();
-        let credentials: Credentials = Arc::new(move |caller| {
-            Ok(HeaderMap::from_iter([(mcp::auth::CALLER, mcp::auth::assertion(&sealer, caller)?)]))
-        });
-        let headers = HeaderMap::new();
-        let target = Target { url, headers, allow_private: true, timeout: SILENCE_MAX, credentials: Some(credentials) };
-        let identity = Identity {
-            name: instance.service.clone(),
-            title: format!("Flotilla {}", instance.service),
-            version: instance.version.clone(),
-            instructions: None,
-            capabilities: json!({ "tools": { "listChanged": true }, "resources": { "listChanged": true, "subscribe": true }, "prompts": { "listChanged": true }, "completions": {}, "logging": {} }),
-        };
-        let link = ModernLink::to_known(&target, Arc::new(identity), AboutUs::new(crate::VERSION), tasks.clone())?;
-        Ok(link as Arc<dyn Link>)
-    })
 }
