@@ -16,7 +16,7 @@ use mcp::phases::Trail;
 use tokio::net::TcpListener;
 
 /// Serves `handler` through `door` on `listener` until `tasks` stop.
-pub async fn listen(listener: TcpListener, door: Arc<Door>, handler: Arc<dyn Handler>, tasks: Tasks) {
+pub(crate) async fn listen(listener: TcpListener, door: Arc<Door>, handler: Arc<dyn Handler>, tasks: Tasks) {
     let stopping = tasks.stopping();
     loop {
         let accepted = tokio::select! {
@@ -47,7 +47,7 @@ async fn answer(
 }
 
 /// A trail that keeps nothing.
-pub struct NoTrail;
+pub(crate) struct NoTrail;
 
 #[async_trait]
 impl Trail for NoTrail {
