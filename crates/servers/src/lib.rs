@@ -4,6 +4,7 @@
 //! metrics and the catalog's "built" mark follow from the table (a test holds the catalog to it).
 
 pub mod blockchain_integration;
+pub mod coordination;
 pub mod logging;
 pub mod monitoring;
 #[cfg(test)]
@@ -45,6 +46,7 @@ macro_rules! servers {
 
 servers! {
     blockchain_integration: BlockchainIntegration,
+    coordination: Coordination,
     logging: Logging,
     utilities: Utilities,
 }
