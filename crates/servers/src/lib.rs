@@ -5,6 +5,7 @@
 
 pub mod blockchain_integration;
 pub mod coordination;
+pub mod legacy;
 pub mod logging;
 pub mod monitoring;
 #[cfg(test)]
@@ -47,6 +48,7 @@ macro_rules! servers {
 servers! {
     blockchain_integration: BlockchainIntegration,
     coordination: Coordination,
+    legacy: Legacy,
     logging: Logging,
     utilities: Utilities,
 }
