@@ -22,7 +22,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(120);
 pub struct Api {
     /// The coordinator, without a slash at its end.
     pub url: String,
-    key: Option<Secret>,
+    /// The caller's API key.
+    pub key: Option<Secret>,
 }
 
 impl Api {
@@ -48,7 +49,7 @@ impl Api {
 
     /// One MCP request to the whole fleet, in the current revision; its result.
     pub async fn mcp(&self, method: &str, mut params: Value) -> Result<Value, Fault> {
-        let version = mcp::Revision::CURRENT.as_str();
+        let version = ::mcp::Revision::CURRENT.as_str();
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": version,
             "io.modelcontextprotocol/clientCapabilities": {},

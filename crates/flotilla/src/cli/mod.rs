@@ -8,6 +8,7 @@ mod connect;
 mod doctor;
 mod generate;
 mod logs;
+mod mcp;
 mod output;
 mod server;
 mod status;
@@ -83,6 +84,8 @@ pub enum Command {
     Token(token::Token),
     /// Set up an MCP client: claude, claude-code, cursor, vscode
     Connect(connect::Connect),
+    /// Speak MCP on stdin and stdout, for clients that start commands
+    Mcp(mcp::Mcp),
     /// List and verify the audit trail
     Audit(audit::Audit),
     /// Print a completion script
@@ -136,6 +139,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
                 Command::Tool(command) => command.run(global).await,
                 Command::Logs(command) => command.run(global).await,
                 Command::Token(command) => command.run(global).await,
+                Command::Mcp(command) => command.run(global).await,
                 Command::Audit(command) => command.run(global).await,
                 _ => Err(Fault::internal("a command without a home")),
             }
