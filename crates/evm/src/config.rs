@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kernel::Secret;
+use kernel::chain::Address;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +20,38 @@ pub struct Config {
     pub poll_ms: u64,
     /// Most blocks that one query for logs spans.
     pub log_blocks_max: u64,
+    /// Flash lenders beside those known on the connected chain.
+    pub lenders: LendersConfig,
     /// The local chain that stands in when no endpoint is given.
     pub sandbox: SandboxConfig,
+}
+
+/// `[chain.lenders]` in `flotilla.toml`: flash lenders of a chain that is not known, or not fully.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LendersConfig {
+    /// An Aave V3 pool.
+    pub aave_v3_pool: Option<Address>,
+    /// A Balancer V2 vault.
+    pub balancer_v2_vault: Option<Address>,
+    /// A Uniswap V3 factory.
+    pub uniswap_v3_factory: Option<Address>,
+    /// Exchanges with Uniswap V2's interface.
+    pub pairs: Vec<PairsConfig>,
+    /// Tokens that others are most often paired with; pools and pairs are looked for with these.
+    pub paired_with: Vec<Address>,
+}
+
+/// One entry of `[[chain.lenders.pairs]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PairsConfig {
+    /// What it is called in answers.
+    pub name: String,
+    /// Its factory.
+    pub factory: Address,
+    /// Its pairs' fee in thousandths.
+    pub fee_per_mille: u64,
 }
 
 impl Default for Config {
@@ -30,6 +61,7 @@ impl Default for Config {
             request_time_ms: 10_000,
             poll_ms: 2_000,
             log_blocks_max: 10_000,
+            lenders: LendersConfig::default(),
             sandbox: SandboxConfig::default(),
         }
     }

@@ -9,6 +9,7 @@ use kernel::{Fault, Result};
 use serde_json::{Value, json};
 
 use crate::Encodings;
+use crate::config::LendersConfig;
 use crate::known::{Lender, Lenders};
 use crate::node::Node;
 
@@ -37,13 +38,17 @@ pub(crate) async fn read(node: &Node, asset: Address) -> Result<FlashMarket> {
 
 async fn lenders(node: &Node) -> Result<Lenders> {
     if let Some(market) = &*node.market.read() {
-        return Ok(market.lenders.clone());
+        return Ok(market.lenders.clone().and(&node.lenders));
     }
     let chain_id = node.rpc.chain_id().await?;
-    Lenders::on(chain_id).ok_or_else(|| {
-        Fault::unsupported(format!("no flash lender is known on chain {chain_id}"))
-            .hint(format!("known chains: {}", crate::known::chains().join(", ")))
-    })
+    match Lenders::on(chain_id) {
+        Some(known) => Ok(known.and(&node.lenders)),
+        None if *node.lenders != LendersConfig::default() => Ok(Lenders::default().and(&node.lenders)),
+        None => Err(Fault::unsupported(format!("no flash lender is known on chain {chain_id}")).hint(format!(
+            "name them under [chain.lenders]; known are those of {}",
+            crate::known::chains().join(", ")
+        ))),
+    }
 }
 
 struct Reader<'a> {

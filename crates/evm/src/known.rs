@@ -2,6 +2,8 @@
 
 use kernel::chain::Address;
 
+use crate::config::LendersConfig;
+
 /// A lender's kind and where it stands.
 #[derive(Debug, Clone)]
 pub(crate) enum Lender {
@@ -16,14 +18,14 @@ pub(crate) enum Lender {
     },
     /// Constant-product pairs with Uniswap V2's interface.
     Pairs {
-        name: &'static str,
+        name: String,
         factory: Address,
         per_mille: u64,
     },
 }
 
 impl Lender {
-    pub(crate) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::AaveV3 { .. } => "aave-v3",
             Self::BalancerV2 { .. } => "balancer-v2",
@@ -34,7 +36,7 @@ impl Lender {
 }
 
 /// A chain's lenders, and the tokens that others are most often paired with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Lenders {
     pub(crate) lenders: Vec<Lender>,
     pub(crate) counters: Vec<Address>,
@@ -133,13 +135,29 @@ impl Lenders {
             at(row.balancer_v2).map(|vault| Lender::BalancerV2 { vault }),
             at(row.aave_v3).map(|pool| Lender::AaveV3 { pool }),
             at(row.uniswap_v3).map(|factory| Lender::UniswapV3 { factory }),
-            at(row.uniswap_v2).map(|factory| Lender::Pairs { name: "uniswap-v2", factory, per_mille: 3 }),
-            at(row.sushiswap_v2).map(|factory| Lender::Pairs { name: "sushiswap-v2", factory, per_mille: 3 }),
+            at(row.uniswap_v2).map(|factory| Lender::Pairs { name: "uniswap-v2".into(), factory, per_mille: 3 }),
+            at(row.sushiswap_v2).map(|factory| Lender::Pairs { name: "sushiswap-v2".into(), factory, per_mille: 3 }),
         ];
         Some(Self {
             lenders: lenders.into_iter().flatten().collect(),
             counters: row.counters.iter().filter_map(|text| at(text)).collect(),
         })
+    }
+}
+
+impl Lenders {
+    /// These and those of the configuration.
+    pub(crate) fn and(mut self, config: &LendersConfig) -> Self {
+        self.lenders.extend(config.balancer_v2_vault.map(|vault| Lender::BalancerV2 { vault }));
+        self.lenders.extend(config.aave_v3_pool.map(|pool| Lender::AaveV3 { pool }));
+        self.lenders.extend(config.uniswap_v3_factory.map(|factory| Lender::UniswapV3 { factory }));
+        self.lenders.extend(config.pairs.iter().map(|pairs| Lender::Pairs {
+            name: pairs.name.clone(),
+            factory: pairs.factory,
+            per_mille: pairs.fee_per_mille,
+        }));
+        self.counters.extend(config.paired_with.iter().copied());
+        self
     }
 }
 

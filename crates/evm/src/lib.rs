@@ -23,7 +23,7 @@ mod trace;
 mod wire;
 
 pub use abi::Encodings;
-pub use config::{Config, Places, SandboxConfig};
+pub use config::{Config, LendersConfig, PairsConfig, Places, SandboxConfig};
 pub use node::Node;
 pub use open::{Parts, open, open_node};
 

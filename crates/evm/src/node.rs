@@ -12,6 +12,7 @@ use kernel::{Clock, Code, Fault, Result};
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 
+use crate::config::LendersConfig;
 use crate::heads::Heads;
 use crate::rpc::SharedRpc;
 use crate::sandbox::Market;
@@ -26,6 +27,8 @@ pub struct Node {
     pub(crate) clock: Clock,
     /// Most blocks that one query for logs spans.
     pub(crate) log_blocks_max: u64,
+    /// Lenders that the configuration adds.
+    pub(crate) lenders: Arc<LendersConfig>,
     /// What stands on the sandbox; `None` on any other chain.
     pub(crate) market: Arc<RwLock<Option<Market>>>,
 }
@@ -54,19 +57,7 @@ impl Node {
         }
     }
 
-    /// What a method that not every chain has says, `None` where it is not there.
-    async fn optional(&self, method: &'static str) -> Result<Option<U256>> {
-        match self.rpc.read::<U256>(method, json!([])).await {
-            Ok(value) => Ok(Some(value)),
-            Err(fault) if fault.code == Code::Unsupported => Ok(None),
-            Err(fault) => Err(fault),
-        }
-    }
-}
-
-#[async_trait]
-impl Chain for Node {
-    async fn status(&self) -> Result<ChainStatus> {
+    async fn read_status(&self) -> Result<ChainStatus> {
         let none = || json!([]);
         let (chain_id, block, client_version, gas_price, priority, syncing) = tokio::try_join!(
             self.rpc.chain_id(),
@@ -93,6 +84,26 @@ impl Chain for Node {
             endpoints: self.rpc.endpoints(),
             deployments: market.iter().flat_map(|market| market.deployments.clone()).collect(),
             accounts: market.iter().flat_map(|market| market.accounts.clone()).collect(),
+        })
+    }
+
+    /// What a method that not every chain has says, `None` where it is not there.
+    async fn optional(&self, method: &'static str) -> Result<Option<U256>> {
+        match self.rpc.read::<U256>(method, json!([])).await {
+            Ok(value) => Ok(Some(value)),
+            Err(fault) if fault.code == Code::Unsupported => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+#[async_trait]
+impl Chain for Node {
+    async fn status(&self) -> Result<ChainStatus> {
+        // When nothing answers, how each endpoint stands is all the more wanted.
+        self.read_status().await.map_err(|fault| {
+            let data = json!({ "endpoints": self.rpc.endpoints() });
+            if fault.data.is_none() { fault.data(data) } else { fault }
         })
     }
 

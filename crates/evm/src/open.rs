@@ -90,6 +90,7 @@ fn node(config: &Config, urls: Vec<Secret>, door: watch::Receiver<Door>, parts: 
         heads: Arc::new(Heads::new(parts.metrics.clone())),
         clock: parts.clock.clone(),
         log_blocks_max: config.log_blocks_max,
+        lenders: Arc::new(config.lenders.clone()),
         market: Arc::new(RwLock::new(None)),
     })
 }

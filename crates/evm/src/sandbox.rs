@@ -5,8 +5,10 @@
 //! - Requests wait while it is being started; no caller sees it half made.
 //! - Its state is saved soon after every change. A chain that was killed comes back with it; the market is deployed again only
 //!   when there is no state.
+//! - One process of a data folder keeps it, others use it and take over when that one is gone.
 //! - Its accounts are the ones whose keys everybody knows. It listens on this machine only.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,6 +58,8 @@ pub(crate) struct Market {
 /// The market as it is written to the data folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
+    /// Where the process that keeps the chain has it; others of the same data folder find it by this.
+    pub(crate) url: String,
     pub(crate) chain_id: u64,
     pub(crate) deployments: Vec<Deployment>,
     pub(crate) accounts: Vec<Address>,
@@ -67,7 +71,7 @@ impl From<Record> for Market {
         let factory = named(deploy::FACTORY);
         let lenders = Lenders {
             lenders: factory
-                .map(|factory| Lender::Pairs { name: "uniswap-v2", factory, per_mille: 3 })
+                .map(|factory| Lender::Pairs { name: "uniswap-v2".into(), factory, per_mille: 3 })
                 .into_iter()
                 .collect(),
             counters: deploy::TOKENS.iter().filter_map(|name| named(name)).collect(),
@@ -91,6 +95,9 @@ pub(crate) struct Sandbox {
     pub(crate) market: Arc<RwLock<Option<Market>>>,
 }
 
+/// How often a process that does not keep the chain looks for the one that does.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+
 /// How a run of the chain ended.
 enum Ended {
     Stopped,
@@ -101,14 +108,49 @@ impl Sandbox {
     /// Keeps the chain running until its owner stops.
     pub(crate) fn supervise(self) {
         let tasks = self.tasks.clone();
-        tasks.spawn("sandbox chain", OnEnd::StopOwner, async move { self.keep_running().await });
+        tasks.spawn("sandbox chain", OnEnd::StopOwner, async move {
+            let stopping = self.tasks.stopping();
+            let kept = tokio::select! {
+                () = stopping.cancelled() => return,
+                kept = self.follow() => kept,
+            };
+            self.keep_running(&stopping).await;
+            drop(kept);
+        });
     }
 
-    async fn keep_running(mut self) {
-        let stopping = self.tasks.stopping();
+    /// Uses the chain that another process of this data folder keeps, until that process is gone and this one is to keep it.
+    async fn follow(&self) -> File {
+        let mut known = None;
+        loop {
+            match self.store.lock() {
+                Ok(Some(lock)) => {
+                    self.door.send_replace(Door::Opening);
+                    return lock;
+                }
+                Ok(None) => {}
+                Err(fault) => {
+                    self.door.send_replace(Door::Shut(fault));
+                }
+            }
+            // A record that cannot be read is being replaced; the next look finds it whole.
+            if let Ok(Some(record)) = self.store.record().await
+                && known.as_ref() != Some(&record.url)
+                && self.rpc.retarget(&Secret::new(record.url.as_str())).is_ok()
+            {
+                tracing::info!("the sandbox chain is kept by another process, and used from here");
+                known = Some(record.url.clone());
+                *self.market.write() = Some(record.into());
+                self.door.send_replace(Door::Open);
+            }
+            tokio::time::sleep(FOLLOW_EVERY).await;
+        }
+    }
+
+    async fn keep_running(mut self, stopping: &CancellationToken) {
         let mut failures = 0;
         loop {
-            let (fault, lived) = match self.run(&stopping).await {
+            let (fault, lived) = match self.run(stopping).await {
                 Ended::Stopped => return,
                 Ended::Died { fault, lived } => (fault, lived),
             };
@@ -167,17 +209,18 @@ impl Sandbox {
             metrics: self.metrics.clone(),
         })?;
         own.once::<Option<bool>>("anvil_setLoggingEnabled", serde_json::json!([false])).await?;
-        let record = match self.store.restore(&own).await {
-            Some(record) => record,
+        let restored = self.store.restore(&own).await;
+        let mut record = match &restored {
+            Some(record) => record.clone(),
             None => {
-                let record = deploy::market(&own, &self.tools)
-                    .await
-                    .map_err(|f| f.context("cannot deploy the sandbox's market"))?;
-                self.store.keep(&record).await?;
-                self.store.save_if_changed(&own).await;
-                record
+                deploy::market(&own, &self.tools).await.map_err(|f| f.context("cannot deploy the sandbox's market"))?
             }
         };
+        record.url = url.expose().to_owned();
+        self.store.keep(&record).await?;
+        if restored.is_none() {
+            self.store.save_if_changed(&own).await;
+        }
         *self.market.write() = Some(record.into());
         self.rpc.retarget(&url)?;
         // The same port again after a restart, so that others who use the chain find it.

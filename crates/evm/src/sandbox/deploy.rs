@@ -125,7 +125,7 @@ pub(super) async fn market(rpc: &Rpc, tools: &Tools) -> Result<Record> {
         deployments.push(Deployment { name: format!("uniswap-v2-pair-{name}"), address, what });
     }
     let chain_id = rpc.chain_id().await?;
-    Ok(Record { chain_id, deployments, accounts })
+    Ok(Record { url: String::new(), chain_id, deployments, accounts })
 }
 
 async fn contracts(sender: &mut Sender<'_>) -> Result<(Address, Address, Address, Address)> {

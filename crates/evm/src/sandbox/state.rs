@@ -1,5 +1,6 @@
 //! The sandbox's state in the data folder: the chain as anvil dumps it, and what was deployed on it.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -50,12 +51,31 @@ impl Store {
         }
     }
 
+    /// Makes this process the one that keeps the chain, for as long as it holds the file; `None` when another is.
+    pub(super) fn lock(&self) -> Result<Option<File>> {
+        let path = self.folder.join("lock");
+        let wrong = |error: std::io::Error| Fault::unavailable(format!("{} cannot be locked: {error}", path.display()));
+        std::fs::create_dir_all(&self.folder).map_err(wrong)?;
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(wrong)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(wrong(error)),
+        }
+    }
+
+    /// What was deployed, as last written.
+    pub(super) async fn record(&self) -> Result<Option<Record>> {
+        let Some(market) = read(&self.market()).await? else { return Ok(None) };
+        let record = serde_json::from_slice(&market);
+        record
+            .map(Some)
+            .map_err(|error| Fault::unavailable(format!("{} cannot be read: {error}", self.market().display())))
+    }
+
     async fn try_restore(&self, rpc: &Rpc) -> Result<Option<Record>> {
-        let (Some(chain), Some(market)) = (read(&self.chain()).await?, read(&self.market()).await?) else {
-            return Ok(None);
-        };
-        let record: Record = serde_json::from_slice(&market)
-            .map_err(|error| Fault::unavailable(format!("{} cannot be read: {error}", self.market().display())))?;
+        *self.saved.lock() = None;
+        let (Some(chain), Some(record)) = (read(&self.chain()).await?, self.record().await?) else { return Ok(None) };
         let loaded: bool = rpc.once("anvil_loadState", json!([Bytes::from(chain)])).await?;
         let codes = record.deployments.iter().map(|deployment| async move {
             let code: Bytes = rpc.read("eth_getCode", json!([deployment.address, latest()])).await?;
@@ -71,7 +91,6 @@ impl Store {
 
     /// Writes what was deployed.
     pub(super) async fn keep(&self, record: &Record) -> Result<()> {
-        *self.saved.lock() = None;
         let text = serde_json::to_vec_pretty(record)
             .map_err(|error| Fault::internal(format!("cannot write the market: {error}")))?;
         write(&self.market(), &text).await

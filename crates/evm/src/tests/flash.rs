@@ -1,10 +1,14 @@
-//! Who lends on the sandbox.
+//! Who lends: on the sandbox, and from lenders put there for the test.
 
-use alloy_primitives::U256;
+use std::sync::Arc;
+
+use alloy_primitives::{U256, hex};
 use kernel::Code;
-use kernel::chain::{Amount, Chain, FeeRule};
+use kernel::chain::{Abi, Address, Amount, Chain, Data, FeeRule, Hash};
+use serde_json::{Value, json};
 
-use super::world::{ether, sandbox};
+use super::world::{Sandbox, ether, sandbox, tools};
+use crate::{Encodings, LendersConfig, Node};
 
 #[tokio::test]
 async fn pairs_lend_all_but_one_unit_of_their_reserve() {
@@ -28,4 +32,103 @@ async fn what_nobody_lends_has_no_source_and_what_is_no_contract_is_refused() {
     assert!(unlent.sources.is_empty());
     let account = sandbox.account(1).await;
     assert_eq!(sandbox.node.flash_sources(account).await.unwrap_err().code, Code::NotFound);
+}
+
+/// A field of an artefact: its code, with libraries that are never called left blank.
+fn code(artefact: &str, field: &str) -> String {
+    let path = tools().unwrap().join("npm/node_modules").join(artefact);
+    let artefact: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let linked = artefact[field].as_str().unwrap().split("__$");
+    linked
+        .enumerate()
+        .map(|(i, part)| if i == 0 { part.to_owned() } else { format!("{:0<40}{}", "", &part[37..]) })
+        .collect()
+}
+
+async fn on_sandbox(sandbox: &Sandbox, lenders: LendersConfig) -> Node {
+    sandbox.node.status().await.unwrap();
+    Node { lenders: Arc::new(lenders), ..sandbox.node.clone() }
+}
+
+#[tokio::test]
+async fn a_uniswap_v3_pool_lends_what_it_holds() {
+    let Some(sandbox) = sandbox() else { return };
+    let (me, usdc, dai) = (sandbox.account(1).await, sandbox.at("usdc").await, sandbox.at("dai").await);
+    let creation = code("@uniswap/v3-core/artifacts/contracts/UniswapV3Factory.sol/UniswapV3Factory.json", "bytecode");
+    let factory =
+        sandbox.send(json!({ "from": me, "input": creation, "gas": "0x989680" })).await.contract_address.unwrap();
+    let create =
+        Encodings.encode_call("createPool(address,address,uint24)", &[json!(usdc), json!(dai), json!(500)]).unwrap();
+    assert!(sandbox.send(json!({ "from": me, "to": factory, "input": create, "gas": "0x989680" })).await.success);
+    let function = "getPool(address,address,uint24)(address)";
+    let pool = sandbox.view(factory, function, &[json!(dai), json!(usdc), json!(500)]).await.unwrap().remove(0);
+    let mint = Encodings.encode_call("mint(address,uint256)", &[pool.clone(), json!(7_000_000)]).unwrap();
+    assert!(sandbox.send(json!({ "from": me, "to": usdc, "input": mint })).await.success);
+
+    let node =
+        on_sandbox(&sandbox, LendersConfig { uniswap_v3_factory: Some(factory), ..LendersConfig::default() }).await;
+    let market = node.flash_sources(usdc).await.unwrap();
+    assert!(market.unread.is_empty(), "{market:?}");
+    let [cheapest, pairs @ ..] = &market.sources[..] else { panic!("{market:?}") };
+    assert_eq!((cheapest.provider.as_str(), json!(cheapest.contract)), ("uniswap-v3", pool));
+    assert_eq!(
+        (cheapest.liquidity, cheapest.fee),
+        (Amount::from(7_000_000), FeeRule::MillionthsUp { millionths: 500 })
+    );
+    assert_eq!(pairs.len(), 2, "the sandbox's own pairs follow");
+}
+
+#[tokio::test]
+async fn an_aave_v3_pool_lends_what_its_reserve_holds_while_it_may() {
+    let Some(sandbox) = sandbox() else { return };
+    let (usdc, pool) = (sandbox.at("usdc").await, Address::from([0xaa; 20]));
+    let holder = Address::from([0xa7; 20]);
+    let deployed = code("@aave/core-v3/artifacts/contracts/protocol/pool/Pool.sol/Pool.json", "deployedBytecode");
+    sandbox.node.status().await.unwrap();
+    sandbox.anvil("anvil_setCode", json!([pool, deployed])).await;
+    // The pool keeps its reserves in the mapping of slot 52 (first the flags, four further the token that holds the liquidity) and its
+    // premium in slot 58.
+    let mut key = usdc.into_word().to_vec();
+    key.extend(U256::from(52).to_be_bytes::<32>());
+    let reserve = U256::from_be_bytes(Encodings.keccak256(&key).0.0);
+    let put = |slot: U256, content: U256| json!([pool, Hash(slot.into()), Hash(content.into())]);
+    let (active, paused, flash) = (U256::ONE << 56, U256::ONE << 60, U256::ONE << 63);
+    sandbox.anvil("anvil_setStorageAt", put(reserve + U256::from(4), U256::from_be_bytes(holder.into_word().0))).await;
+    sandbox.anvil("anvil_setStorageAt", put(U256::from(58), U256::from(9))).await;
+    let mint: Data = Encodings.encode_call("mint(address,uint256)", &[json!(holder), json!(1_000)]).unwrap();
+    assert!(sandbox.send(json!({ "from": sandbox.account(1).await, "to": usdc, "input": mint })).await.success);
+
+    let node = on_sandbox(&sandbox, LendersConfig { aave_v3_pool: Some(pool), ..LendersConfig::default() }).await;
+    for (flags, lends) in [(active | flash, true), (active, false), (flash, false), (active | flash | paused, false)] {
+        sandbox.anvil("anvil_setStorageAt", put(reserve, flags)).await;
+        let market = node.flash_sources(usdc).await.unwrap();
+        assert!(market.unread.is_empty(), "{market:?}");
+        let aave = market.sources.iter().find(|source| source.provider == "aave-v3");
+        assert_eq!(aave.is_some(), lends, "{}", hex::encode(flags.to_be_bytes::<32>()));
+        if let Some(aave) = aave {
+            assert_eq!((aave.liquidity, aave.fee), (Amount::from(1_000), FeeRule::BpsHalfUp { bps: 9 }));
+        }
+    }
+    // An asset that it does not list is none of its business.
+    let unlisted = node.flash_sources(sandbox.at("dai").await).await.unwrap();
+    assert!(
+        unlisted.unread.is_empty() && unlisted.sources.iter().all(|source| source.provider != "aave-v3"),
+        "{unlisted:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_lender_that_is_none_is_told_as_unread_and_hides_no_other() {
+    let Some(sandbox) = sandbox() else { return };
+    let (usdc, router) = (sandbox.at("usdc").await, sandbox.at("uniswap-v2-router").await);
+    let node = on_sandbox(
+        &sandbox,
+        LendersConfig { aave_v3_pool: Some(usdc), balancer_v2_vault: Some(router), ..LendersConfig::default() },
+    )
+    .await;
+    let market = node.flash_sources(usdc).await.unwrap();
+    assert_eq!(market.sources.len(), 2);
+    let mut unread: Vec<_> = market.unread.into_iter().map(|unread| unread.provider).collect();
+    unread.sort();
+    assert_eq!(unread, ["aave-v3", "balancer-v2"]);
 }

@@ -8,12 +8,16 @@ use kernel::fake::World;
 use kernel::{Code, Secret};
 use serde_json::json;
 
-use super::world::{Sandbox, ether, parts, sandbox, sandbox_in};
+use super::world::{Sandbox, ether, parts, sandbox, sandbox_at, sandbox_in};
 use crate::{Config, Places, SandboxConfig, open, open_node};
 
 /// The process whose command line names this sandbox's folder.
 fn process_of(sandbox: &Sandbox) -> i32 {
-    let folder = sandbox.data.path().to_str().unwrap();
+    process_in(sandbox.data.path())
+}
+
+fn process_in(folder: &Path) -> i32 {
+    let folder = folder.to_str().unwrap();
     let ours = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).contains(folder)
@@ -85,12 +89,68 @@ async fn stopped_and_started_again_it_is_the_same_chain() {
 }
 
 #[tokio::test]
+async fn one_process_keeps_it_another_uses_it_and_takes_over() {
+    let Some(first) = sandbox() else { return };
+    let kept = first.node.status().await.unwrap();
+    let second = tempfile::TempDir::new_in(first.data.path()).unwrap();
+    let other = sandbox_at(first.data.path().into(), second, 0).unwrap();
+    let seen = other.node.status().await.unwrap();
+    assert_eq!((&seen.endpoints[0].endpoint, seen.sandbox), (&kept.endpoints[0].endpoint, true));
+    assert_eq!((seen.head.hash, &seen.deployments), (kept.head.hash, &kept.deployments));
+
+    assert_eq!(first.tasks.drain(Duration::from_secs(20)).await, 0);
+    let taken = loop {
+        match other.node.status().await {
+            Ok(status) => break status,
+            Err(fault) => assert_eq!(fault.code, Code::Unavailable, "{fault}"),
+        }
+    };
+    assert_eq!((taken.head.hash, taken.deployments), (kept.head.hash, kept.deployments));
+}
+
+/// Not a test of its own: the body of the process that the next one kills.
+#[tokio::test]
+async fn the_process_that_is_killed() {
+    #[expect(clippy::disallowed_methods, reason = "the test that starts this process tells it so")]
+    let Some(data) = std::env::var_os("FLOTILLA_EVM_TEST_DATA") else { return };
+    let Some(sandbox) = sandbox_at(data.into(), tempfile::tempdir().unwrap(), 0) else { return };
+    sandbox.node.status().await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn it_ends_with_the_process_that_started_it_even_when_that_is_killed() {
+    let Some(sandbox) = sandbox() else { return };
+    sandbox.node.status().await.unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let mut parent = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "tests::sandbox::the_process_that_is_killed"])
+        .env("FLOTILLA_EVM_TEST_DATA", data.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let ready = data.path().join("sandbox/market.json");
+    while !ready.exists() {
+        assert!(parent.try_wait().unwrap().is_none(), "it ended before its time");
+        tokio::task::yield_now().await;
+    }
+    let orphan = process_in(data.path());
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    while alive(orphan) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn state_that_cannot_be_read_is_replaced_by_a_new_market() {
     let data = tempfile::tempdir().unwrap();
     let folder = data.path().join("sandbox");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("chain.gz"), b"not a state").unwrap();
-    std::fs::write(folder.join("market.json"), br#"{"chain_id":31337,"deployments":[],"accounts":[]}"#).unwrap();
+    std::fs::write(folder.join("market.json"), br#"{"url":"","chain_id":31337,"deployments":[],"accounts":[]}"#)
+        .unwrap();
     let Some(sandbox) = sandbox_in(data, 0) else { return };
     let weth = sandbox.at("weth").await;
     assert_eq!(sandbox.node.token(weth, BlockId::Latest).await.unwrap().symbol.as_deref(), Some("WETH"));

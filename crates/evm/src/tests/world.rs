@@ -41,10 +41,19 @@ pub(super) fn sandbox() -> Option<Sandbox> {
 }
 
 pub(super) fn sandbox_in(data: TempDir, port: u16) -> Option<Sandbox> {
+    sandbox_at(data.path().into(), data, port)
+}
+
+/// With its state in `folder`; `data` is removed with it.
+pub(super) fn sandbox_at(folder: PathBuf, data: TempDir, port: u16) -> Option<Sandbox> {
+    let sandbox = SandboxConfig { port, ..SandboxConfig::default() };
+    sandbox_with(Config { sandbox, ..Config::default() }, folder, data)
+}
+
+pub(super) fn sandbox_with(config: Config, folder: PathBuf, data: TempDir) -> Option<Sandbox> {
     let (tools, world) = (tools()?, World::default());
     let parts = Parts { tasks: world.tasks.child(), ..parts(&world) };
-    let config = Config { sandbox: SandboxConfig { port, ..SandboxConfig::default() }, ..Config::default() };
-    let places = Places { endpoints: Vec::new(), tools, data: data.path().into() };
+    let places = Places { endpoints: Vec::new(), tools, data: folder };
     let node = open_node(&config, &places, &parts).unwrap();
     Some(Sandbox { node, tasks: parts.tasks, world, data })
 }
