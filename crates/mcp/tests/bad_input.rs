@@ -30,6 +30,7 @@ const BODY_TIME: Duration = Duration::from_millis(300);
 const BODY_BYTES_MAX: usize = 64 << 10;
 
 struct Adder {
+    began: Arc<AtomicBool>,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -63,7 +64,7 @@ impl McpServer for Adder {
     type Config = ();
 
     fn new(_ports: &Ports, _config: ()) -> Result<Self, Fault> {
-        Ok(Self { cancelled: Arc::default() })
+        Ok(Self { began: Arc::default(), cancelled: Arc::default() })
     }
 
     fn tools(set: &mut ToolSet<Self>) {
@@ -71,6 +72,7 @@ impl McpServer for Adder {
         set.add(HANG, |server, _, ctx| async move {
             let _ended = Ended(Arc::clone(&server.cancelled));
             ctx.progress(1.0, None, None).await;
+            server.began.store(true, Ordering::SeqCst);
             std::future::pending::<Result<Total, ToolError>>().await
         });
     }
@@ -89,6 +91,7 @@ impl Keys for OneKey {
 
 struct Bench {
     address: SocketAddr,
+    began: Arc<AtomicBool>,
     cancelled: Arc<AtomicBool>,
     tasks: Tasks,
 }
@@ -105,7 +108,7 @@ impl Bench {
             tasks: None,
         };
         let server = Arc::new(Adder::new(&World::default().ports(), ()).unwrap());
-        let cancelled = Arc::clone(&server.cancelled);
+        let (began, cancelled) = (Arc::clone(&server.began), Arc::clone(&server.cancelled));
         let auth = Arc::new(Gate::new(Arc::new(OneKey), sealer.clone()));
         let config = DoorConfig {
             body_time: BODY_TIME,
@@ -116,7 +119,7 @@ impl Bench {
         let address = listener.local_addr().unwrap();
         let listen = common::listen(listener, Arc::new(Door::new(config)), Service::of(server, shared), tasks.clone());
         tasks.spawn("listener", OnEnd::Done, listen);
-        Self { address, cancelled, tasks }
+        Self { address, began, cancelled, tasks }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -287,21 +290,28 @@ async fn bodies_too_large_or_too_slow_are_not_waited_for() {
 
 #[tokio::test]
 async fn a_client_that_leaves_takes_its_call_along() {
-    let bench = Bench::new().await;
-    let body = call("hang", "{}");
-    let request = format!("{HEAD}{KEY}{}content-length: {}\r\n\r\n{body}", modern("tools/call", "hang"), body.len());
-    let mut stream = bench.connect().await;
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut seen = Vec::new();
-    while !String::from_utf8_lossy(&seen).contains("notifications/progress") {
-        assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0);
+    // In the middle of a stream, and before anything was said.
+    for token in [r#""progressToken":1"#, r#""other":1"#] {
+        let bench = Bench::new().await;
+        let body = call("hang", "{}").replace(r#""progressToken":1"#, token);
+        let headers = modern("tools/call", "hang");
+        let request = format!("{HEAD}{KEY}{headers}content-length: {}\r\n\r\n{body}", body.len());
+        let mut stream = bench.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        while !bench.began.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        let mut seen = Vec::new();
+        while token.contains("progress") && !String::from_utf8_lossy(&seen).contains("notifications/progress") {
+            assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0);
+        }
+        assert!(!bench.cancelled.load(Ordering::SeqCst));
+        drop(stream);
+        while !bench.cancelled.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        bench.is_well().await;
     }
-    assert!(!bench.cancelled.load(Ordering::SeqCst));
-    drop(stream);
-    while !bench.cancelled.load(Ordering::SeqCst) {
-        tokio::task::yield_now().await;
-    }
-    bench.is_well().await;
 }
 
 #[tokio::test]
