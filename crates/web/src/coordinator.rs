@@ -87,6 +87,8 @@ pub fn routes(doors: Doors) -> Router {
         .layer(from_fn_with_state(Arc::clone(&doors.door), known_hosts))
         .route("/mcp", any(mcp_all))
         .route("/mcp/{server}", any(mcp_one))
+        .route("/sse", any(sse))
+        .route("/messages", any(sse))
         .with_state(doors.clone());
     rest.merge(health_routes(doors.service.clone()))
         .merge(crate::v1::routes(doors.service))
@@ -234,6 +236,16 @@ async fn mcp_all(
 ) -> Result<Response, Problem> {
     let handler = doors.coordinator.endpoint(&Endpoint { server: None, toolset: query.toolset, mode: query.mode })?;
     Ok(doors.door.serve(handler, request, remote).await.map(axum::body::Body::new))
+}
+
+/// The transport of revision 2024-11-05, in front of the whole fleet.
+async fn sse(
+    State(doors): State<Doors>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    request: Request<axum::body::Body>,
+) -> Result<Response, Problem> {
+    let handler = doors.coordinator.endpoint(&Endpoint::default())?;
+    Ok(doors.service.past.sse.serve(handler, request, remote, "/messages").await.map(axum::body::Body::new))
 }
 
 async fn mcp_one(

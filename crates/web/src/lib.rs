@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod coordinator;
+pub mod intake;
 pub mod listener;
 pub mod openapi;
 pub mod problem;

@@ -8,14 +8,17 @@ use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use http::{Request, StatusCode, Uri, header};
+use kernel::aliases::Aliases;
+use kernel::deprecations::Deprecations;
 use kernel::health::{Check, Report, Status};
 use kernel::metrics::Metrics;
-use kernel::store::Store;
 use kernel::{Fault, Tasks};
-use mcp::Service;
 use mcp::http::Door;
+use mcp::http::sse2024::SseDoor;
+use mcp::{Handler, Service};
 
 use crate::access::Guard;
+use crate::intake::Intake;
 use crate::problem::Problem;
 
 /// Where a service stands while its supervisor starts, restarts or gives it up.
@@ -24,6 +27,19 @@ pub trait Slot: Send + Sync + 'static {
     fn current(&self) -> Option<Arc<Service>>;
     /// Its state and what last went wrong.
     fn state(&self) -> (Status, Option<String>);
+}
+
+/// The doors of callers that have not moved.
+#[derive(Clone)]
+pub struct Past {
+    /// The transport of revision 2024-11-05.
+    pub sse: Arc<SseDoor>,
+    /// What things used to be called.
+    pub aliases: Aliases,
+    /// Who still uses what.
+    pub deprecations: Deprecations,
+    /// The whole fleet, where old names may lead to any server: on the coordinator.
+    pub fleet: Option<Arc<dyn Handler>>,
 }
 
 /// What a service's doors stand on.
@@ -41,8 +57,10 @@ pub struct ServiceDoors {
     pub guard: Guard,
     /// Figures.
     pub metrics: Metrics,
-    /// Aliases and deprecations.
-    pub store: Arc<dyn Store>,
+    /// What callers that have not moved still use.
+    pub past: Past,
+    /// What takes other programs' log lines in, on the service that has it.
+    pub intake: Option<Intake>,
     /// Stops streams when the process stops.
     pub tasks: Tasks,
 }
@@ -91,8 +109,11 @@ fn status_word(status: Status) -> &'static str {
 pub fn routes(doors: ServiceDoors) -> Router {
     Router::new()
         .route("/mcp", any(mcp))
+        .route("/sse", any(sse))
+        .route("/messages", any(sse))
         .with_state(doors.clone())
         .merge(health_routes(doors.clone()))
+        .merge(crate::intake::routes(&doors))
         .merge(crate::v1::routes(doors))
         .fallback(not_found)
 }
@@ -114,6 +135,15 @@ async fn mcp(
 ) -> Result<Response, Problem> {
     let service = doors.service()?;
     Ok(doors.door.serve(service, request, remote).await.map(axum::body::Body::new))
+}
+
+async fn sse(
+    State(doors): State<ServiceDoors>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    request: Request<axum::body::Body>,
+) -> Result<Response, Problem> {
+    let service = doors.service()?;
+    Ok(doors.past.sse.serve(service, request, remote, "/messages").await.map(axum::body::Body::new))
 }
 
 async fn health(State(doors): State<ServiceDoors>) -> Response {

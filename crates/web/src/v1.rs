@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use http::HeaderMap;
-use kernel::{Access, Fault, Trace};
+use kernel::aliases::SEPARATOR;
+use kernel::deprecations::Surface;
+use kernel::{Access, Caller, Fault, Trace};
 use mcp::wire::{Id, Params, Request};
 use mcp::{Ctx, Handler};
 use serde::Deserialize;
@@ -44,13 +46,14 @@ async fn execute(
     // What a command needs, its own phases check.
     let caller = doors.guard.admit(&headers, remote, Access::Read, "/execute").await?;
     let asked: Execute = read_json(&body)?;
-    let service = doors.service()?;
+    doors.past.deprecations.saw(&caller.name, &Surface::V1Execute);
     let trace = Trace::continue_from(headers.get("traceparent").and_then(|value| value.to_str().ok()));
     let arguments = if asked.args.is_null() { json!({}) } else { asked.args };
-    let params = Params::of(&json!({ "name": asked.command, "arguments": arguments }))
+    let (handler, tool) = doors.command(&asked.command, &caller).await?;
+    let params = Params::of(&json!({ "name": tool, "arguments": arguments }))
         .map_err(|error| Fault::invalid(error.message.into_owned()).hint("args must be an object"))?;
     let request = Request { id: Id::Number(1), method: "tools/call".into(), params };
-    let reply = service.handle(request, Ctx::internal(caller, trace)).await.map_err(|error| {
+    let reply = handler.handle(request, Ctx::internal(caller, trace)).await.map_err(|error| {
         Fault::invalid(error.message.into_owned()).hint(format!("the commands of {} are its tools", doors.name))
     })?;
     let result = mcp::toolbox::structured(&reply)?;
@@ -62,4 +65,26 @@ async fn execute(
         "trace_id": trace.id(),
     });
     Ok(axum::Json(answer).into_response())
+}
+
+impl ServiceDoors {
+    /// Who runs a command, and under which name: the service's own tool, or what an old name stands for now.
+    async fn command(&self, command: &str, caller: &Caller) -> Result<(Arc<dyn Handler>, String), Fault> {
+        let service = self.service()?;
+        if service.tool(command).is_some() {
+            return Ok((service, command.to_owned()));
+        }
+        let full = if command.contains(SEPARATOR) { command.to_owned() } else { format!("{}{SEPARATOR}{command}", self.name) };
+        let now = self.past.aliases.resolve(&full).await?;
+        if now.is_some() {
+            self.past.deprecations.saw(&caller.name, &Surface::Alias(full.clone()));
+        }
+        let now = now.unwrap_or(full);
+        match (now.strip_prefix(&format!("{}{SEPARATOR}", self.name)), &self.past.fleet) {
+            (Some(own), _) => Ok((service, own.to_owned())),
+            (None, Some(fleet)) => Ok((Arc::clone(fleet), now)),
+            (None, None) => Err(Fault::not_found(format!("{command} is {now} now, which is not a tool of {}", self.name))
+                .hint("POST it to the coordinator, or to its own server")),
+        }
+    }
 }

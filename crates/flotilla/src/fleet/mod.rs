@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway::Gateway;
+use gateway::{Gateway, Selector};
 use kernel::catalog::{self, COORDINATOR, DASHBOARD_PORT};
 use kernel::fleet::Fleet;
 use kernel::health::Status;
@@ -85,7 +85,7 @@ pub async fn start(
         let url = url_of(config, door.bound.address);
         note.services.insert(door.spec.name.into(), url.clone());
         let unit = start_unit(&parts, config, &gateway, door.spec, url.clone());
-        let service = service_doors(&parts, &unit);
+        let service = service_doors(&parts, &gateway, &unit)?;
         let router = if door.spec.name == COORDINATOR {
             note.coordinator = Some(url);
             web::coordinator::routes(parts.coordinator_doors(&gateway, service))
@@ -214,17 +214,22 @@ fn factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'stati
     })
 }
 
-fn service_doors(parts: &Parts, unit: &Arc<Unit>) -> ServiceDoors {
-    ServiceDoors {
+fn service_doors(parts: &Parts, gateway: &Arc<Gateway>, unit: &Arc<Unit>) -> Result<ServiceDoors> {
+    let mut past = parts.past.clone();
+    if unit.spec.name == COORDINATOR {
+        past.fleet = Some(gateway.handler(Selector::All)?);
+    }
+    Ok(ServiceDoors {
         name: unit.spec.name,
         version: crate::VERSION,
         slot: Arc::clone(unit) as Arc<dyn web::service::Slot>,
         door: Arc::clone(&parts.door),
         guard: parts.guard.clone(),
         metrics: parts.ports.metrics.clone(),
-        store: Arc::clone(&parts.ports.store),
+        past,
+        intake: (unit.spec.name == "logging").then(|| parts.intake()),
         tasks: parts.ports.tasks.clone(),
-    }
+    })
 }
 
 /// Waits until every service has started, or failed to for the first time.

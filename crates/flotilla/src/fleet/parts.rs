@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use gateway::remote::OverHttp;
 use gateway::{Gateway, Setup};
+use kernel::aliases::Aliases;
 use kernel::audit::Recorder;
 use kernel::chain::Chain;
+use kernel::deprecations::Deprecations;
 use kernel::fake::World;
 use kernel::keys::Keys;
 use kernel::logs::{LogSink, Logs};
@@ -13,6 +15,7 @@ use kernel::metrics::Metrics;
 use kernel::registry::Registry;
 use kernel::{Clock, Ports, Result, Role, Secret, Tasks};
 use mcp::auth::{Anonymous, Authenticate, Gate};
+use mcp::http::sse2024::SseDoor;
 use mcp::http::{Door, DoorConfig};
 use mcp::phases::{LimitsConfig, Phases};
 use mcp::seal::Sealer;
@@ -20,7 +23,8 @@ use mcp::service::{Service, Shared};
 use mcp::tasks::TaskStore;
 use web::access::Guard;
 use web::coordinator::Doors;
-use web::service::ServiceDoors;
+use web::intake::Intake;
+use web::service::{Past, ServiceDoors};
 use web::status_page::Page;
 
 use super::coordinator::Rest;
@@ -40,6 +44,8 @@ pub struct Parts {
     pub shared: Shared,
     /// Speaks MCP on every port.
     pub door: Arc<Door>,
+    /// The doors of callers that have not moved.
+    pub past: Past,
     /// Guards REST.
     pub guard: Guard,
     /// The data folder.
@@ -104,10 +110,20 @@ impl Parts {
         let mut door = DoorConfig::new(Arc::clone(&auth), sealer, tasks, clock);
         door.hosts.clone_from(&config.http.hosts);
         door.origins.clone_from(&config.http.origins);
+        let deprecations = Deprecations::new(Arc::clone(&ports.store), ports.clock.clone());
+        deprecations.start(&storage);
+        door.deprecations = Some(deprecations.clone());
+        let past = Past {
+            sse: Arc::new(SseDoor::new(door.clone())),
+            aliases: Aliases::new(Arc::clone(&ports.store), ports.clock.clone()),
+            deprecations,
+            fleet: None,
+        };
         Ok(Self {
             ports,
             shared,
             door: Arc::new(Door::new(door)),
+            past,
             guard: Guard { auth },
             data,
             supervisor,
@@ -152,6 +168,11 @@ impl Parts {
             guard: self.guard.clone(),
             door: Arc::clone(&self.door),
         }
+    }
+
+    /// Takes other programs' log lines in.
+    pub fn intake(&self) -> Intake {
+        Intake { sink: Arc::clone(&self.sink), clock: self.ports.clock.clone(), readers: servers::INTAKE.to_vec() }
     }
 
     /// The chain in use, in a line.

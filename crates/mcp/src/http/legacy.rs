@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use kernel::deprecations::Surface;
 use kernel::OnEnd;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver};
@@ -55,6 +56,7 @@ fn initialize(door: &Door, visit: &Visit, request: &Request) -> Response<Body> {
     });
     match minted {
         Ok((revision, id)) => {
+            door.config.saw(&visit.caller, &Surface::Revision(revision.to_string()));
             let text = wire::result_text(&request.id, &welcome(&identity, revision).body);
             let mut response = reply::json(StatusCode::OK, text);
             response.headers_mut().insert(SESSION_ID, id);
@@ -213,6 +215,7 @@ pub(super) async fn batch(door: &Door, visit: Visit, body: &[u8]) -> Response<Bo
             RpcError::invalid_request(format!("revision {revision} has no batches: send one message at a time"));
         return refuse((StatusCode::BAD_REQUEST, error));
     }
+    door.config.saw(&visit.caller, &Surface::Batch);
     let (peer, back) = way_back(&visit, &session);
     let mut answers: Vec<BoxFuture<'static, String>> = Vec::new();
     for message in messages {

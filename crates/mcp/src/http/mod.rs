@@ -24,6 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use kernel::deprecations::{Deprecations, Surface};
 use kernel::{Caller, Clock, Fault, Tasks, limits};
 
 pub use body::Body;
@@ -65,6 +66,8 @@ pub struct DoorConfig {
     pub body_time: Duration,
     /// How often a quiet stream says that it is alive.
     pub keep_alive: Duration,
+    /// Counts who still speaks what is on its way out.
+    pub deprecations: Option<Deprecations>,
 }
 
 impl DoorConfig {
@@ -80,6 +83,13 @@ impl DoorConfig {
             body_bytes_max: limits::BODY_BYTES_MAX,
             body_time: limits::BODY_TIME,
             keep_alive: Duration::from_secs(15),
+            deprecations: None,
+        }
+    }
+
+    fn saw(&self, caller: &Caller, surface: &Surface) {
+        if let Some(deprecations) = &self.deprecations {
+            deprecations.saw(&caller.name, surface);
         }
     }
 }

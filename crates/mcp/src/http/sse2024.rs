@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, Request, Response, StatusCode};
+use kernel::deprecations::Surface;
 use kernel::{Caller, Code, Fault, OnEnd, Tasks};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -62,7 +63,10 @@ impl SseDoor {
         };
         match *request.method() {
             Method::GET if !Accepted::of(request.headers()).events => not_acceptable("text/event-stream"),
-            Method::GET => self.open(handler, caller, messages),
+            Method::GET => {
+                self.config.saw(&caller, &Surface::HttpSse);
+                self.open(handler, caller, messages)
+            }
             Method::POST => self.post(request, &caller).await,
             _ => reply::method_not_allowed(),
         }
