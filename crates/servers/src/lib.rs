@@ -52,3 +52,10 @@ servers! {
     logging: Logging,
     utilities: Utilities,
 }
+
+/// Where other programs may send log lines on the logging server's port, and how what comes is read.
+pub const INTAKE: [(&str, logging::intake::Reader); 3] = [
+    (logging::intake::PATHS[0].0, logging::intake::loki),
+    (logging::intake::PATHS[1].0, logging::intake::otlp),
+    (logging::intake::PATHS[2].0, logging::intake::ndjson),
+];

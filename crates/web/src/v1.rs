@@ -74,7 +74,8 @@ impl ServiceDoors {
         if service.tool(command).is_some() {
             return Ok((service, command.to_owned()));
         }
-        let full = if command.contains(SEPARATOR) { command.to_owned() } else { format!("{}{SEPARATOR}{command}", self.name) };
+        let full =
+            if command.contains(SEPARATOR) { command.to_owned() } else { format!("{}{SEPARATOR}{command}", self.name) };
         let now = self.past.aliases.resolve(&full).await?;
         if now.is_some() {
             self.past.deprecations.saw(&caller.name, &Surface::Alias(full.clone()));
@@ -83,8 +84,10 @@ impl ServiceDoors {
         match (now.strip_prefix(&format!("{}{SEPARATOR}", self.name)), &self.past.fleet) {
             (Some(own), _) => Ok((service, own.to_owned())),
             (None, Some(fleet)) => Ok((Arc::clone(fleet), now)),
-            (None, None) => Err(Fault::not_found(format!("{command} is {now} now, which is not a tool of {}", self.name))
-                .hint("POST it to the coordinator, or to its own server")),
+            (None, None) => {
+                Err(Fault::not_found(format!("{command} is {now} now, which is not a tool of {}", self.name))
+                    .hint("POST it to the coordinator, or to its own server"))
+            }
         }
     }
 }

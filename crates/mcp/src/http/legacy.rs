@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use kernel::deprecations::Surface;
 use kernel::OnEnd;
+use kernel::deprecations::Surface;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver};
 

@@ -20,11 +20,29 @@ async fn aliases_are_added_listed_and_removed() {
     bench.check("add_alias", add, expect![[r#"{"name":"utilities__keccak","target":"utilities__keccak256","note":"renamed in 2.0","by":"root","since_ms":1794729600000}"#]]).await;
     bench.check("list_aliases", json!({"added_only": true}), expect![[r#"{"aliases":[{"name":"utilities__keccak","target":"utilities__keccak256","note":"renamed in 2.0","by":"root","since_ms":1794729600000}]}"#]]).await;
     bench.check("add_alias", json!({"name": "a", "target": "b__c"}), expect!["invalid_argument: `a` and `b__c` are not of one kind (a service for a service, service__tool for service__tool)"]).await;
-    bench.check("add_alias", json!({"name": "logging", "target": "x"}), expect!["invalid_argument: `logging` is a service's name (an alias is an old name)"]).await;
+    bench
+        .check(
+            "add_alias",
+            json!({"name": "logging", "target": "x"}),
+            expect!["invalid_argument: `logging` is a service's name (an alias is an old name)"],
+        )
+        .await;
     bench.check("add_alias", json!({"name": "x", "target": "x"}), expect!["invalid_argument: `x` would lead back to itself (remove_alias the other one first, or give the newest name as the target)"]).await;
     bench.check("remove_alias", json!({"name": "utilities__keccak"}), expect![[r#"{"name":"utilities__keccak","target":"utilities__keccak256","note":"renamed in 2.0","by":"root","since_ms":1794729600000}"#]]).await;
-    bench.check("remove_alias", json!({"name": "utilities__keccak"}), expect!["not_found: no alias `utilities__keccak` (list_aliases names them)"]).await;
-    bench.check("remove_alias", json!({"name": "mcp-ui"}), expect!["unsupported: the alias `mcp-ui` is built in (add_alias with this name replaces it)"]).await;
+    bench
+        .check(
+            "remove_alias",
+            json!({"name": "utilities__keccak"}),
+            expect!["not_found: no alias `utilities__keccak` (list_aliases names them)"],
+        )
+        .await;
+    bench
+        .check(
+            "remove_alias",
+            json!({"name": "mcp-ui"}),
+            expect!["unsupported: the alias `mcp-ui` is built in (add_alias with this name replaces it)"],
+        )
+        .await;
 }
 
 /// What is understood, each step as `to method name: params`, and why.
@@ -71,14 +89,18 @@ async fn v1_commands() {
         - on the coordinator's port a tool is called server__tool; on a server's own port by its name alone
     "#]])
         .await;
-    check(json!({"command": "uuid", "args": ["count=3", "now"], "target": "utilities"}), expect![[r#"
+    check(
+        json!({"command": "uuid", "args": ["count=3", "now"], "target": "utilities"}),
+        expect![[r#"
         v1-execute
         POST /mcp "tools/call" utilities__uuid: {"name":"utilities__uuid","arguments":{"count":3}}
         - POST /execute is the v1 form: commands are tools now, called by tools/call on POST /mcp
         - whether `utilities__uuid` takes these arguments, describe_tool of the coordinator says
         - arguments have names today: give `now` under the names that the tool's inputSchema has
         - on the coordinator's port a tool is called server__tool; on a server's own port by its name alone
-    "#]]).await;
+    "#]],
+    )
+    .await;
     check(json!({"command": "run", "args": "a b=c", "server": "no_such"}), expect![[r#"
         v1-execute
         POST /mcp "tools/call" no-such__run: {"name":"no-such__run","arguments":{"b":"c"}}
@@ -87,8 +109,16 @@ async fn v1_commands() {
         - arguments have names today: give `a` under the names that the tool's inputSchema has
         - on the coordinator's port a tool is called server__tool; on a server's own port by its name alone
     "#]]).await;
-    check(json!({"command": 5}), expect![[r#"invalid_argument: `command` is not text ({"command": "system_status", "args": {}})"#]]).await;
-    check(json!({"command": " "}), expect![[r#"invalid_argument: `command` is not text ({"command": "system_status", "args": {}})"#]]).await;
+    check(
+        json!({"command": 5}),
+        expect![[r#"invalid_argument: `command` is not text ({"command": "system_status", "args": {}})"#]],
+    )
+    .await;
+    check(
+        json!({"command": " "}),
+        expect![[r#"invalid_argument: `command` is not text ({"command": "system_status", "args": {}})"#]],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -138,64 +168,104 @@ async fn chat_commands() {
 async fn messages_of_older_revisions() {
     let message = |method: &str, params: Value| json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
     let info = json!({"protocolVersion": "2025-06-18", "capabilities": {"elicitation": {}}, "clientInfo": {"name": "x", "version": "1"}});
-    check(message("initialize", info), expect![[r#"
+    check(
+        message("initialize", info),
+        expect![[r#"
         mcp-handshake-era
         POST /mcp "server/discover" -: {}
         - there is no handshake and no session: what initialize said goes into _meta of every request
         - server/discover says what the server can do; it may be left out
         - do not send Mcp-Session-Id
-    "#]]).await;
-    check(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}), expect![[r#"
+    "#]],
+    )
+    .await;
+    check(
+        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        expect![[r#"
         mcp-handshake-era
         - there is no handshake any more, so nothing follows it
-    "#]]).await;
-    check(message("ping", json!({})), expect![[r#"
+    "#]],
+    )
+    .await;
+    check(
+        message("ping", json!({})),
+        expect![[r#"
         mcp-handshake-era
         - ping was removed: GET /health/live says whether the server lives, any request whether it works
-    "#]]).await;
-    check(message("logging/setLevel", json!({"level": "debug"})), expect![[r#"
+    "#]],
+    )
+    .await;
+    check(
+        message("logging/setLevel", json!({"level": "debug"})),
+        expect![[r#"
         mcp-handshake-era
         - the level goes with each request that wants log messages: _meta["io.modelcontextprotocol/logLevel"] = "debug"
-    "#]]).await;
-    check(message("resources/subscribe", json!({"uri": "logs://recent"})), expect![[r#"
+    "#]],
+    )
+    .await;
+    check(
+        message("resources/subscribe", json!({"uri": "logs://recent"})),
+        expect![[r#"
         mcp-handshake-era
         POST /mcp "subscriptions/listen" -: {"notifications":{"resourceSubscriptions":["logs://recent"]}}
         - one long request carries all notifications wanted: its stream starts with an acknowledgement and stays open
         - toolsListChanged, promptsListChanged and resourcesListChanged can be asked for in the same request
-    "#]]).await;
-    check(message("resources/unsubscribe", json!({"uri": "logs://recent"})), expect![[r#"
+    "#]],
+    )
+    .await;
+    check(
+        message("resources/unsubscribe", json!({"uri": "logs://recent"})),
+        expect![[r#"
         mcp-handshake-era
         - end the subscriptions/listen request that named the resource: close its stream
-    "#]]).await;
-    check(message("tools/call", json!({"name": "mcp-utilities__uuid", "arguments": {"count": 1}})), expect![[r#"
+    "#]],
+    )
+    .await;
+    check(
+        message("tools/call", json!({"name": "mcp-utilities__uuid", "arguments": {"count": 1}})),
+        expect![[r#"
         mcp-handshake-era
         POST /mcp "tools/call" utilities__uuid: {"name":"utilities__uuid","arguments":{"count":1}}
         - every request names its revision and the client's capabilities in _meta
         - headers repeat what the body says, so that it can be routed without being read; they must agree
         - `mcp-utilities__uuid` is called `utilities__uuid` today
-    "#]]).await;
-    check(message("tools/list", json!({"cursor": "100"})), expect![[r#"
+    "#]],
+    )
+    .await;
+    check(
+        message("tools/list", json!({"cursor": "100"})),
+        expect![[r#"
         mcp-handshake-era
         POST /mcp "tools/list" -: {"cursor":"100"}
         - every request names its revision and the client's capabilities in _meta
         - headers repeat what the body says, so that it can be routed without being read; they must agree
-    "#]]).await;
-    check(message("resources/read", json!({"uri": "docs://utilities"})), expect![[r#"
+    "#]],
+    )
+    .await;
+    check(
+        message("resources/read", json!({"uri": "docs://utilities"})),
+        expect![[r#"
         mcp-handshake-era
         POST /mcp "resources/read" docs://utilities: {"uri":"docs://utilities"}
         - every request names its revision and the client's capabilities in _meta
         - headers repeat what the body says, so that it can be routed without being read; they must agree
-    "#]]).await;
+    "#]],
+    )
+    .await;
     check(message("tasks/result", json!({"taskId": "t"})), expect![[r#"
         mcp-handshake-era
         - tasks are an extension: tasks/get with the taskId says how a task stands and, once it is over, its result; there is no list
     "#]]).await;
-    check(message("tasks/get", json!({"taskId": "t"})), expect![[r#"
+    check(
+        message("tasks/get", json!({"taskId": "t"})),
+        expect![[r#"
         mcp-handshake-era
         POST /mcp "tasks/get" t: {"taskId":"t"}
         - every request names its revision and the client's capabilities in _meta
         - headers repeat what the body says, so that it can be routed without being read; they must agree
-    "#]]).await;
+    "#]],
+    )
+    .await;
     check(message("elicitation/create", json!({})), expect![[r#"
         mcp-handshake-era
         - a server does not ask by requests of its own any more: its answer has resultType input_required with inputRequests; send the same request again with inputResponses and the requestState as it came
@@ -205,13 +275,19 @@ async fn messages_of_older_revisions() {
         - an answer to the server travels in the request that it asked about: send that request again with inputResponses under the key of the question (its result is the inputResponse) and the requestState as it came
     "#]]).await;
     check(message("tools/destroy", json!({})), expect!["invalid_argument: no revision has the method `tools/destroy` (one of tools/list, tools/call, prompts/list, prompts/get, resources/list, resources/templates/list, resources/read, completion/complete, or a method of an older revision)"]).await;
-    check(message("tools/list", json!([1])), expect!["invalid_argument: params is not an object (MCP has named parameters only)"]).await;
+    check(
+        message("tools/list", json!([1])),
+        expect!["invalid_argument: params is not an object (MCP has named parameters only)"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn batches_texts_and_nonsense() {
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
-    check(json!([call, {"jsonrpc": "2.0", "method": "notifications/initialized"}, call]), expect![[r#"
+    check(
+        json!([call, {"jsonrpc": "2.0", "method": "notifications/initialized"}, call]),
+        expect![[r#"
         json-rpc-batch
         POST /mcp "tools/list" -: {}
         POST /mcp "tools/list" -: {}
@@ -219,24 +295,38 @@ async fn batches_texts_and_nonsense() {
         - every request names its revision and the client's capabilities in _meta
         - headers repeat what the body says, so that it can be routed without being read; they must agree
         - there is no handshake any more, so nothing follows it
-    "#]]).await;
-    check(call.to_string().into(), expect![[r#"
+    "#]],
+    )
+    .await;
+    check(
+        call.to_string().into(),
+        expect![[r#"
         mcp-handshake-era
         POST /mcp "tools/list" -: {}
         - every request names its revision and the client's capabilities in _meta
         - headers repeat what the body says, so that it can be routed without being read; they must agree
-    "#]]).await;
+    "#]],
+    )
+    .await;
     check(json!([[]]), expect!["invalid_argument: a batch inside a batch (a list of messages)"]).await;
     check(json!(vec![call.clone(); 51]), expect!["too_large: a batch of 51 messages (at most 50)"]).await;
     check(json!(5), expect![[r#"invalid_argument: neither a v1 command, nor a chat command, nor a JSON-RPC message ({"command": …, "args": …}, "!status", or {"jsonrpc": "2.0", …})"#]]).await;
     check(json!({}), expect![[r#"invalid_argument: neither a v1 command, nor a chat command, nor a JSON-RPC message ({"command": …, "args": …}, "!status", or {"jsonrpc": "2.0", …})"#]]).await;
-    check(json!({"command": "x".repeat(300_000)}), expect!["too_large: a message of 300014 bytes (shorten its arguments; their names suffice)"]).await;
+    check(
+        json!({"command": "x".repeat(300_000)}),
+        expect!["too_large: a message of 300014 bytes (shorten its arguments; their names suffice)"],
+    )
+    .await;
     let meta = json!({"io.modelcontextprotocol/protocolVersion": Revision::CURRENT.as_str(), "io.modelcontextprotocol/clientCapabilities": {}});
-    check(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}), expect![[r#"
+    check(
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}),
+        expect![[r#"
         mcp-current
         POST /mcp "tools/list" -: {}
         - this is a message of 2026-07-28 already
-    "#]]).await;
+    "#]],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -270,14 +360,17 @@ async fn deprecations_say_who_and_what_instead() {
         "json-rpc-batch" "bob" 1 -> "one request a POST"
         "revision:2025-03-26" "bob" 1 -> "revision 2026-07-28; protocol_versions says what it demands"
         "v1-execute" "ann" 1 -> "tools/call on POST /mcp; translate shows the message"
-    "#]].assert_eq(&shown(json!({})).await);
+    "#]]
+    .assert_eq(&shown(json!({})).await);
     expect![[r#"
         "v1-execute" "ann" 1 -> "tools/call on POST /mcp; translate shows the message"
-    "#]].assert_eq(&shown(json!({"caller": "ann"})).await);
+    "#]]
+    .assert_eq(&shown(json!({"caller": "ann"})).await);
     expect![[r#"
         "alias:gone" "bob" 1 -> "the alias is gone; ask list_aliases"
         "alias:mcp-logging" "bob" 1 -> "call it `logging`"
-    "#]].assert_eq(&shown(json!({"surface": "alias:", "days": 1})).await);
+    "#]]
+    .assert_eq(&shown(json!({"surface": "alias:", "days": 1})).await);
     expect![""].assert_eq(&shown(json!({"caller": "ann", "days": 2})).await);
     bench.check("deprecations", json!({"days": 91}), expect!["invalid_argument: days is 91 (1 to 90)"]).await;
 }

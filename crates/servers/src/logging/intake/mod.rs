@@ -19,6 +19,9 @@ use serde_json::{Map, Value};
 
 pub use hints::{level_of, time_of};
 
+/// Reads a body of a content type; the time is for lines that have none.
+pub type Reader = fn(&[u8], &str, UnixMs) -> Result<Vec<Line>, Fault>;
+
 /// The doors, and what each reads.
 pub const PATHS: [(&str, &str); 3] = [
     ("/loki/api/v1/push", "the Loki push API, JSON or Snappy protobuf"),
