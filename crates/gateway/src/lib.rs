@@ -30,9 +30,11 @@ pub mod status;
 pub mod table;
 #[cfg(test)]
 mod testing;
+pub mod upstream;
 pub mod uris;
 mod view;
 
 pub use coordinator::Coordinator;
 pub use gateway::{Config, Gateway, Setup};
 pub use selector::Selector;
+pub use upstream::{UpstreamSpec, Upstreams};

@@ -75,7 +75,8 @@ fn subject(params: &Params) -> String {
     format!("{name}:{}", kernel::audit::hex(digest(&SHA256, canonical.as_bytes()).as_ref()))
 }
 
-fn canonical(value: &Value) -> String {
+/// A value as text that is the same for every order of keys and every use of white space.
+pub fn canonical(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
             let mut sorted: Vec<_> = fields.iter().collect();

@@ -33,6 +33,8 @@ use crate::wire::{self, Notification, Request};
 
 /// How long a server may take over a question of the current revision before it counts as an older one.
 const PROBE_TIME: Duration = Duration::from_secs(2);
+/// How long to wait for the reason why a channel broke.
+const REASON_TIME: Duration = Duration::from_millis(200);
 /// How long to wait before a subscription that the upstream ended is made again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long an upstream may take to acknowledge a subscription.
@@ -89,9 +91,17 @@ impl ChannelLink {
                 None => shake_hands(&mux, user, &setup).await,
             }
         };
-        let (revision, identity) = tokio::select! {
-            met = met => met?,
-            fault = setup.end.wait() => return Err(fault.into()),
+        let met = tokio::select! {
+            met = met => met,
+            fault = setup.end.wait() => Err(fault.into()),
+        };
+        let (revision, identity) = match met {
+            Ok(met) => met,
+            // The channel may break a moment before it is known why.
+            Err(error) if error.may_pass() => {
+                return Err(timeout(REASON_TIME, setup.end.wait()).await.map_or(error, LinkError::from));
+            }
+            Err(error) => return Err(error),
         };
         let Setup { about_us, timeout, tasks, end, closing, closed } = setup;
         let (level, watches) = (Mutex::default(), Watches::default());

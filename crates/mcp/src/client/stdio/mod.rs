@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::limits::{ANSWER_BYTES_MAX, Bucket};
-use kernel::{Clock, Code, Fault, OnEnd, Tasks};
+use kernel::{Code, Fault, OnEnd, Tasks};
 use tokio::io::{AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 mod lines;
@@ -28,12 +28,14 @@ pub use super::channel::Eras;
 
 /// How long a child may take to end by itself once its input is closed, and again once it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long to wait for what a child said before it ended. Its own children may hold its streams open for longer.
+const LAST_WORDS_TIME: Duration = Duration::from_millis(50);
 /// Longest line of a child's standard error that is logged, in bytes.
 const STDERR_LINE_MAX: usize = 4 << 10;
 /// Lines of a child's standard error that are logged in a second.
 const STDERR_PER_SECOND: f64 = 100.0;
 /// Lines nobody waits for that are read from a child in a second: what floods is slowed down to this.
-const UNWANTED_PER_SECOND: f64 = 1_000.0;
+const UNWANTED_PER_SECOND: f64 = 10_000.0;
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -67,7 +69,6 @@ impl StdioLink {
         eras: Eras,
         about_us: AboutUs,
         limit: Duration,
-        clock: &Clock,
         tasks: Tasks,
     ) -> Result<Self, LinkError> {
         let mut child = spawn::start(program).await?;
@@ -81,13 +82,18 @@ impl StdioLink {
         let read_all = CancellationToken::new();
         let said = Arc::new(parking_lot::Mutex::new(String::new()));
         tasks.spawn("writes to an upstream", OnEnd::Done, write(stdin, written, closing.clone()));
-        let reader = read(Arc::clone(&mux), stdout, clock.clone());
+        let reader = read(Arc::clone(&mux), stdout);
         let all = read_all.clone();
         tasks.spawn("reads from an upstream", OnEnd::Done, async move {
             reader.await;
             all.cancel();
         });
-        tasks.spawn("logs of an upstream", OnEnd::Done, log(name.to_owned(), stderr, clock.clone(), Arc::clone(&said)));
+        let logged = CancellationToken::new();
+        let (logger, all) = (log(name.to_owned(), stderr, Arc::clone(&said)), logged.clone());
+        tasks.spawn("logs of an upstream", OnEnd::Done, async move {
+            logger.await;
+            all.cancel();
+        });
         let keeper = Keeper {
             mux: Arc::clone(&mux),
             child,
@@ -95,6 +101,7 @@ impl StdioLink {
             end: Arc::clone(&end),
             closing: closing.clone(),
             read_all,
+            logged,
             said,
         };
         let over = closed.clone();
@@ -135,10 +142,11 @@ async fn write(mut stdin: ChildStdin, mut written: mpsc::Receiver<String>, closi
 }
 
 /// Reads messages until the child closes its output.
-async fn read(mux: Arc<Mux>, stdout: impl AsyncRead + Unpin, clock: Clock) {
+async fn read(mux: Arc<Mux>, stdout: impl AsyncRead + Unpin) {
     let mut reader = BufReader::with_capacity(64 << 10, stdout);
-    let mut unwanted = Bucket::new(UNWANTED_PER_SECOND, UNWANTED_PER_SECOND, clock.now_ms());
+    let mut unwanted = Bucket::new(UNWANTED_PER_SECOND, UNWANTED_PER_SECOND, 0);
     let (mut garbage, mut floods) = (0u64, 0u64);
+    let began = Instant::now();
     loop {
         let heard = match lines::next(&mut reader, ANSWER_BYTES_MAX).await {
             Ok(Some(Line::Whole(line))) if line.trim_ascii().is_empty() => Heard::Garbage,
@@ -161,7 +169,7 @@ async fn read(mux: Arc<Mux>, stdout: impl AsyncRead + Unpin, clock: Clock) {
             }
         };
         if heard != Heard::Wanted
-            && let Err(wait_ms) = unwanted.take(clock.now_ms())
+            && let Err(wait_ms) = unwanted.take(since(began))
         {
             floods += 1;
             if floods.is_power_of_two() {
@@ -170,6 +178,11 @@ async fn read(mux: Arc<Mux>, stdout: impl AsyncRead + Unpin, clock: Clock) {
             tokio::time::sleep(Duration::from_millis(wait_ms.min(100))).await;
         }
     }
+}
+
+/// Milliseconds, for a bucket.
+fn since(began: Instant) -> i64 {
+    i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX)
 }
 
 fn too_long(mux: &Arc<Mux>, head: &[u8], tail: &[u8]) -> Heard {
@@ -182,10 +195,11 @@ fn too_long(mux: &Arc<Mux>, head: &[u8], tail: &[u8]) -> Heard {
 }
 
 /// Passes a child's standard error on to our logs, as much as is bearable; keeps its last line.
-async fn log(name: String, stderr: impl AsyncRead + Unpin, clock: Clock, said: Arc<parking_lot::Mutex<String>>) {
+async fn log(name: String, stderr: impl AsyncRead + Unpin, said: Arc<parking_lot::Mutex<String>>) {
     let mut reader = BufReader::new(stderr);
-    let mut bucket = Bucket::new(STDERR_PER_SECOND, STDERR_PER_SECOND, clock.now_ms());
+    let mut bucket = Bucket::new(STDERR_PER_SECOND, STDERR_PER_SECOND, 0);
     let mut left_out = 0u64;
+    let began = Instant::now();
     while let Ok(Some(line)) = lines::next(&mut reader, STDERR_LINE_MAX).await {
         let (Line::Whole(line) | Line::TooLong { head: line, .. }) = line;
         let line = String::from_utf8_lossy(&line);
@@ -193,7 +207,7 @@ async fn log(name: String, stderr: impl AsyncRead + Unpin, clock: Clock, said: A
         if line.is_empty() {
             continue;
         }
-        if bucket.take(clock.now_ms()).is_ok() {
+        if bucket.take(since(began)).is_ok() {
             tracing::info!(upstream = name, left_out, "{line}");
             left_out = 0;
         } else {
@@ -212,6 +226,8 @@ struct Keeper {
     closing: CancellationToken,
     /// Cancelled when everything the child wrote was read.
     read_all: CancellationToken,
+    /// Cancelled when everything it logged was read.
+    logged: CancellationToken,
     /// The last line it logged.
     said: Arc<parking_lot::Mutex<String>>,
 }
@@ -220,21 +236,32 @@ impl Keeper {
     async fn keep(mut self) {
         let name = self.mux.name.clone();
         let fault = tokio::select! {
-            status = self.child.wait() => {
-                // What it wrote before its end still counts.
-                timeout(Duration::from_millis(50), self.read_all.cancelled()).await.ok();
-                let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-                let said = self.said.lock().clone();
-                let said = if said.is_empty() { said } else { format!("; it said: {said}") };
-                Fault::new(Code::Unavailable, format!("{name} ended ({how}){said}"))
-            }
-            () = self.read_all.cancelled() => Fault::unavailable(format!("{name} closed its standard output")),
+            _ = self.child.wait() => self.how_it_ended().await,
+            () = self.read_all.cancelled() => self.how_it_ended().await,
             () = self.closing.cancelled() => Fault::unavailable(format!("the link to {name} was closed")),
         };
         self.end.because(fault.clone());
         self.mux.fail_all(&fault);
         self.closing.cancel();
         self.stop().await;
+    }
+
+    /// Why it is of no more use: its exit status and its last words, where they come soon.
+    async fn how_it_ended(&mut self) -> Fault {
+        let last_words = async {
+            // What it wrote before its end still counts.
+            self.read_all.cancelled().await;
+            self.logged.cancelled().await;
+            self.child.wait().await
+        };
+        let status = timeout(LAST_WORDS_TIME, last_words).await.ok().and_then(Result::ok);
+        let how = match status.or_else(|| self.child.try_wait().ok().flatten()) {
+            Some(status) => format!("ended ({status})"),
+            None => "closed its standard output".into(),
+        };
+        let said = self.said.lock().clone();
+        let said = if said.is_empty() { said } else { format!("; it said: {said}") };
+        Fault::new(Code::Unavailable, format!("{} {how}{said}", self.mux.name))
     }
 
     /// Ends the child: its input is closed by now; then it is asked, then made to. Its own children go with it.
