@@ -59,8 +59,8 @@ pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     (near.0 <= 1 + word.len() / 4).then_some(near.1)
 }
 
-/// Levenshtein's distance, over characters.
-fn distance(a: &str, b: &str) -> usize {
+/// Levenshtein's distance, over characters: how many of them must be put in, taken out or changed.
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

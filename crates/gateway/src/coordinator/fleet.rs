@@ -14,9 +14,9 @@ use crate::status::{ServiceDetail, ServiceRow, SystemStatus};
 tools! { kernel::catalog::COORDINATOR;
     /// How the whole fleet stands: servers, agents and infrastructure counted by state, version, mode and uptime.
     SYSTEM_STATUS = "system_status": fn(SystemStatusRequest) -> SystemStatus, Hints::READ;
-    /// Lists the fleet's servers: port, address, state, copies, version, uptime, last error and tools of each.
+    /// Lists the fleet's servers, running or down: port, address, state, copies, version, uptime, last error and tools of each.
     LIST_SERVICES = "list_services": fn(ListServicesRequest) -> ListServicesResponse, Hints::READ;
-    /// One service in full: its state, the checks it made of what it depends on, and every running copy.
+    /// One service in full: its state and why it is unhealthy, the checks it made of what it depends on, and every running copy.
     SERVICE_STATUS = "service_status": fn(ServiceStatusRequest) -> ServiceDetail, Hints::READ;
     /// Lists the fleet's agents with their state.
     LIST_AGENTS = "list_agents": fn(ListAgentsRequest) -> ListAgentsResponse, Hints::READ;

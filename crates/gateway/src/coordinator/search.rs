@@ -19,7 +19,7 @@ const CALL_TIME: Duration = Duration::from_secs(3_600);
 tools! { kernel::catalog::COORDINATOR;
     /// Finds the tools that do a job, the best first: give a few words of what you want to do. Searches names, descriptions and parameters of every tool of the fleet and its upstreams that you may use.
     FIND_TOOLS = "find_tools": fn(FindToolsRequest) -> FindToolsResponse, Hints::READ;
-    /// One tool in full: what it does, the JSON Schemas of what it takes and answers, what it may change, and which role it needs.
+    /// One tool in full: what it does, the JSON Schemas of its input and output, what it may change, and which role it needs.
     DESCRIBE_TOOL = "describe_tool": fn(DescribeToolRequest) -> DescribeToolResponse, Hints::READ;
     /// Calls any tool by the name find_tools gave, under your own permissions; the answer is the tool's own.
     CALL_TOOL = "call_tool": fn(CallToolRequest) -> (), Hints { destructive: true, idempotent: false, open_world: true, ..Hints::READ }.within(CALL_TIME);

@@ -8,6 +8,7 @@ mod synonyms;
 mod words;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,22 +19,30 @@ use words::words;
 /// How fast repetition stops mattering.
 const K1: f64 = 1.2;
 /// How much long texts are discounted.
-const B: f64 = 0.6;
+const B: f64 = 0.5;
+/// What a word in a tool's name counts for, beside one in its text.
+const NAME: f64 = 2.5;
+/// What a word in its server's name counts for, beside one in its own.
+const SERVER: f64 = 0.8;
 /// What a word that is only begun by the query's counts for.
 const PREFIX: f64 = 0.7;
 /// What a word of like meaning counts for.
 const SYNONYM: f64 = 0.6;
 /// What a word that may be meant counts for.
 const SLIP: f64 = 0.5;
+/// Words of a query that are looked at.
+const ASKED_MAX: usize = 32;
+/// Words of one text of a tool that are indexed: an upstream gains nothing by writing a book.
+const WORDS_MAX: usize = 400;
 /// Shortest word that may find others by being their beginning.
 const PREFIX_MIN: usize = 3;
 /// Shortest word that may be a slip of another.
-const SLIP_MIN: usize = 4;
+const SLIP_MIN: usize = 5;
 /// Added for a query that is the tool's name.
 const NAMED: f64 = 100.0;
 
 /// What the parts of a tool's text weigh.
-const TOOL_NAME: f64 = 4.0;
+const TOOL_NAME: f64 = 2.0;
 const SERVER_NAME: f64 = 1.5;
 const DESCRIPTION: f64 = 2.0;
 const PARAMETER: f64 = 1.0;
@@ -43,10 +52,20 @@ const PARAMETER_DESCRIPTION: f64 = 0.4;
 pub struct Index {
     /// For each word: the tools that have it, with its weight there, by place.
     postings: BTreeMap<String, Vec<(usize, f64)>>,
-    /// The words of each tool's own name, and of its whole name.
-    named: Vec<[String; 2]>,
-    /// Each tool's weighted count of words, over the mean.
-    lengths: Vec<f64>,
+    /// What is kept of each tool.
+    tools: Vec<Kept>,
+}
+
+/// What is kept of a tool.
+struct Kept {
+    /// The words of its own name.
+    name: Vec<String>,
+    /// The words of its server's name.
+    server: Vec<String>,
+    /// The same and those of its whole name, as one text each: what a query that names it is compared with.
+    named: [String; 2],
+    /// Its weighted count of words, over the mean.
+    length: f64,
 }
 
 /// A tool found.
@@ -56,6 +75,19 @@ pub struct Hit {
     pub place: usize,
     /// How well it fits; only comparable within one search.
     pub score: f64,
+}
+
+/// How well a tool meets a query, while it is being found out.
+#[derive(Default)]
+struct Met {
+    /// By its text.
+    text: f64,
+    /// By its name.
+    name: f64,
+    /// Rarity of the name's words that the query meets.
+    name_met: f64,
+    /// Worth of the query's words that it meets at all.
+    asked_met: f64,
 }
 
 #[derive(Deserialize)]
@@ -71,19 +103,20 @@ struct Listed {
 impl Index {
     /// Indexes tools given by their whole names and their entries in a list.
     pub fn of<'a>(tools: impl Iterator<Item = (&'a str, &'a RawValue)>) -> Self {
-        let mut index = Self { postings: BTreeMap::new(), named: Vec::new(), lengths: Vec::new() };
+        let mut index = Self { postings: BTreeMap::new(), tools: Vec::new() };
         for (place, (name, listing)) in tools.enumerate() {
             let weights = weigh(name, listing);
-            index.lengths.push(weights.values().sum());
+            let (server, own) = crate::names::split(name).unwrap_or(("", name));
+            let (server, own) = (words(server), words(own));
+            let named = [own.join(" "), words(name).join(" ")];
+            index.tools.push(Kept { name: own, server, named, length: weights.values().sum() });
             for (word, weight) in weights {
                 index.postings.entry(word).or_default().push((place, weight));
             }
-            let own = crate::names::split(name).map_or(name, |(_, own)| own);
-            index.named.push([words(own).join(" "), words(name).join(" ")]);
         }
-        let mean = index.lengths.iter().sum::<f64>() / index.lengths.len().max(1) as f64;
-        for length in &mut index.lengths {
-            *length /= mean.max(f64::MIN_POSITIVE);
+        let mean = index.tools.iter().map(|tool| tool.length).sum::<f64>() / index.tools.len().max(1) as f64;
+        for tool in &mut index.tools {
+            tool.length /= mean.max(f64::MIN_POSITIVE);
         }
         index
     }
@@ -91,71 +124,103 @@ impl Index {
     /// The tools that fit `query`, the best first, of those that `allowed` admits. Ties keep the table's order.
     pub fn search(&self, query: &str, allowed: impl Fn(usize) -> bool) -> Vec<Hit> {
         let mut asked = words(query);
+        asked.truncate(ASKED_MAX);
         let whole = asked.join(" ");
         asked.sort();
         asked.dedup();
-        let mut scores: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
-        let mut weight_asked = 0.0;
+        let mut all: BTreeMap<usize, Met> = BTreeMap::new();
+        let mut worth_asked = 0.0;
         for word in &asked {
-            let found = self.find(word);
-            let worth = found.values().copied().fold(0.0, f64::max);
+            let readings = self.readings(word);
+            let worth = readings.iter().map(|(word, share)| share * self.rarity(word)).fold(0.0, f64::max);
             // A word that no tool has cannot tell tools apart.
-            weight_asked += worth;
-            for (place, score) in found {
-                let sum = scores.entry(place).or_default();
-                sum.0 += score;
-                sum.1 += worth;
+            worth_asked += worth;
+            for (place, (text, name, rarity)) in self.meet(&readings) {
+                let met = all.entry(place).or_default();
+                met.text += text;
+                met.name += name;
+                met.name_met += rarity;
+                met.asked_met += worth;
             }
         }
-        let mut hits: Vec<Hit> = scores
+        let mut hits: Vec<Hit> = all
             .into_iter()
             .filter(|(place, _)| allowed(*place))
-            .map(|(place, (score, weight_met))| {
-                // What meets all of the query goes before what meets one word of it very well.
-                let score = score * (weight_met / weight_asked).powi(2);
-                let named = if self.named[place].contains(&whole) { NAMED } else { 0.0 };
-                Hit { place, score: score + named }
-            })
+            .map(|(place, met)| Hit { place, score: self.score(place, &met, worth_asked, &whole) })
             .collect();
         hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.place.cmp(&b.place)));
         hits
     }
 
-    /// The tools that have `word` or what stands for it, with what it counts for in each.
-    fn find(&self, word: &str) -> BTreeMap<usize, f64> {
-        let mut best = BTreeMap::new();
-        self.add(&mut best, word, 1.0);
+    fn score(&self, place: usize, met: &Met, worth_asked: f64, query: &str) -> f64 {
+        let tool = &self.tools[place];
+        // A name that the query covers whole says more than one of many words.
+        let name: f64 = tool.name.iter().map(|word| self.rarity(word)).sum();
+        let covered = if name > 0.0 { (met.name_met / name).min(1.0) } else { 0.0 };
+        // What meets all of the query goes before what meets one word of it very well.
+        let met_share = met.asked_met / worth_asked;
+        let named = if tool.named.iter().any(|name| name == query) { NAMED } else { 0.0 };
+        (met.text + NAME * met.name * (0.5 + 0.5 * covered)) * met_share.powi(2) + named
+    }
+
+    /// The indexed words that a word of a query may stand for, and what each counts for.
+    fn readings<'a>(&'a self, word: &'a str) -> Vec<(&'a str, f64)> {
+        let mut readings: Vec<(&str, f64)> = Vec::new();
+        if self.postings.contains_key(word) {
+            readings.push((word, 1.0));
+        }
         if word.len() >= PREFIX_MIN {
-            let longer = self.postings.range(word.to_owned()..).take_while(|(longer, _)| longer.starts_with(word));
-            for (longer, _) in longer {
+            let longer = self.postings.range::<str, _>((Bound::Excluded(word), Bound::Unbounded));
+            for (longer, _) in longer.take_while(|(longer, _)| longer.starts_with(word)) {
                 // The more is missing, the less it is the word that was meant.
                 let share = word.chars().count() as f64 / longer.chars().count() as f64;
-                self.add(&mut best, longer, PREFIX * share.sqrt());
+                readings.push((longer, PREFIX * share.sqrt()));
             }
         }
-        for same in synonyms::of(word) {
-            self.add(&mut best, same, SYNONYM);
+        readings.extend(synonyms::of(word).iter().map(|same| (same.as_str(), SYNONYM)));
+        readings.retain(|(word, _)| self.postings.contains_key(*word));
+        if readings.is_empty() && word.len() >= SLIP_MIN {
+            readings.extend(self.slip(word).map(|meant| (meant, SLIP)));
         }
-        if best.is_empty() && word.len() >= SLIP_MIN {
-            let known: Vec<&str> = self.postings.keys().map(String::as_str).collect();
-            if let Some(meant) = kernel::limits::nearest(word, &known) {
-                self.add(&mut best, meant, SLIP);
+        readings
+    }
+
+    /// The indexed word that was probably meant: one slip away, two in a long word; the first letter is seldom wrong.
+    fn slip(&self, word: &str) -> Option<&str> {
+        let far = if word.len() >= 8 { 2 } else { 1 };
+        let near = self.postings.keys().filter(|known| known.chars().next() == word.chars().next());
+        let near = near.map(|known| (kernel::limits::distance(word, known), known.as_str()));
+        near.filter(|(distance, _)| *distance <= far).min().map(|(_, known)| known)
+    }
+
+    /// For each tool that has one of `readings`: its score by its text, by its name, and the rarity of the name's word. The best reading
+    /// counts, each for itself.
+    fn meet(&self, readings: &[(&str, f64)]) -> BTreeMap<usize, (f64, f64, f64)> {
+        let mut best: BTreeMap<usize, (f64, f64, f64)> = BTreeMap::new();
+        for (word, share) in readings {
+            let rarity = self.rarity(word);
+            for (place, weight) in self.postings.get(*word).into_iter().flatten() {
+                let tool = &self.tools[*place];
+                let norm = K1 * (1.0 - B + B * tool.length);
+                let text = share * rarity * weight * (K1 + 1.0) / (weight + norm);
+                let has = |name: &[String]| name.iter().any(|own| own == word);
+                let worth = share * rarity;
+                let kept = best.entry(*place).or_default();
+                kept.0 = kept.0.max(text);
+                if has(&tool.name) {
+                    (kept.1, kept.2) = (kept.1.max(worth), kept.2.max(worth));
+                } else if has(&tool.server) {
+                    kept.1 = kept.1.max(SERVER * worth);
+                }
             }
         }
         best
     }
 
-    /// Scores one indexed word for every tool that has it; the best reading of a query's word counts.
-    fn add(&self, best: &mut BTreeMap<usize, f64>, word: &str, share: f64) {
-        let Some(postings) = self.postings.get(word) else { return };
-        let (all, have) = (self.lengths.len() as f64, postings.len() as f64);
-        let rarity = (1.0 + (all - have + 0.5) / (have + 0.5)).ln();
-        for (place, weight) in postings {
-            let norm = K1 * (1.0 - B + B * self.lengths[*place]);
-            let score = share * rarity * weight * (K1 + 1.0) / (weight + norm);
-            let kept = best.entry(*place).or_insert(0.0);
-            *kept = kept.max(score);
-        }
+    /// How much an indexed word says: the fewer tools have it, the more.
+    fn rarity(&self, word: &str) -> f64 {
+        let (all, have) = (self.tools.len() as f64, self.postings.get(word).map_or(0, Vec::len) as f64);
+        (1.0 + (all - have + 0.5) / (have + 0.5)).ln()
     }
 }
 
@@ -163,7 +228,7 @@ impl Index {
 fn weigh(name: &str, listing: &RawValue) -> BTreeMap<String, f64> {
     let mut weights = BTreeMap::new();
     let mut add = |text: &str, weight: f64| {
-        for word in words(text) {
+        for word in words(text).into_iter().take(WORDS_MAX) {
             *weights.entry(word).or_insert(0.0) += weight;
         }
     };
@@ -200,5 +265,7 @@ fn parameters(schema: &Value, depth: usize, add: &mut impl FnMut(&str, f64)) {
     }
 }
 
+#[cfg(test)]
+mod quality;
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,16 @@
 //! From text to the words that are compared: split, lower case, without endings.
 
 /// Words that say nothing about which tool is meant.
-const STOP: [&str; 62] = [
-    "a", "about", "all", "am", "an", "and", "any", "are", "as", "at", "be", "by", "can", "could", "do", "does", "for",
-    "from", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "let", "like", "me", "my", "need", "of",
-    "on", "one", "or", "our", "please", "s", "should", "so", "some", "t", "that", "the", "their", "them", "then",
-    "there", "this", "to", "tool", "use", "using", "want", "was", "we", "what", "which", "with", "you",
+const STOP: [&str; 68] = [
+    "a", "about", "am", "an", "and", "any", "are", "as", "at", "be", "by", "can", "could", "did", "do", "does", "for",
+    "from", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "let", "like", "many", "me", "much",
+    "my", "need", "of", "on", "one", "or", "our", "out", "please", "s", "should", "so", "some", "t", "that", "the",
+    "their", "them", "then", "there", "this", "to", "up", "use", "using", "want", "was", "we", "went", "what", "when",
+    "where", "who", "with", "you",
 ];
 
 /// The words of `text`, in order: split at everything that is not a letter or digit and where a small letter meets a capital; a word
-/// that mixes letters and digits (`keccak256`) also gives its parts.
+/// that mixes letters and digits (`keccak256`) also gives its letters.
 pub(super) fn words(text: &str) -> Vec<String> {
     let mut all = Vec::new();
     for run in text.split(|c: char| !c.is_alphanumeric()) {
@@ -20,7 +21,7 @@ pub(super) fn words(text: &str) -> Vec<String> {
             }
             let parts = by_kind(&word);
             if parts.len() > 1 {
-                all.extend(parts.into_iter().map(stem));
+                all.extend(parts.into_iter().filter(|part| !part.starts_with(|c: char| c.is_ascii_digit())).map(stem));
             }
             all.push(stem(&word));
         }
@@ -138,7 +139,7 @@ mod tests {
         for (text, want) in [
             ("blockchain-integration__get_balance", "blockchain integration get balanc"),
             ("getBlockByHTTPUrl", "get block http url"),
-            ("keccak256", "keccak 256 keccak256"),
+            ("keccak256", "keccak keccak256"),
             ("the ERC-20's decimals", "erc 20 decimal"),
             ("größe", "größe"),
         ] {
