@@ -263,6 +263,8 @@ impl Unit {
         let mut tick = tokio::time::interval(Duration::from_millis(self.config.health_every_ms));
         loop {
             tokio::select! {
+                // In this order: when the process stops, the service's own work stops with it, and that is no failure.
+                biased;
                 () = tasks.stopping().cancelled_owned() => return End::Stopped,
                 () = own.stopping().cancelled_owned() => {
                     return End::Failed(own.reason().unwrap_or_else(|| "its standing work ended".into()));
