@@ -7,11 +7,13 @@ mod explain;
 mod layers;
 mod template;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use gateway::upstream::UpstreamSpec;
 use kernel::logs::Level;
-use kernel::{Fault, Role};
+use kernel::{Fault, Role, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub supervision: SupervisionConfig,
     /// The one endpoint.
     pub gateway: gateway::Config,
+    /// Third-party MCP servers that join the fleet, by name: `[upstreams.NAME]` with `command` and `args`, or `url`.
+    pub upstreams: BTreeMap<String, UpstreamSpec>,
     /// Each server's own table.
     pub servers: servers::ServersConfig,
 }
@@ -194,4 +198,22 @@ impl Config {
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// Finds secrets that other parts refer to.
+pub struct References;
+
+impl gateway::upstream::Secrets for References {
+    fn resolve(&self, reference: &str) -> Result<Secret, Fault> {
+        let (kind, place) = reference.split_once(':').unwrap_or_default();
+        match kind {
+            "env" => variable(place).map(Secret::new).ok_or_else(|| {
+                Fault::not_configured(format!("the environment has no {place}")).hint(format!("set {place}"))
+            }),
+            "file" => std::fs::read_to_string(place)
+                .map(|text| Secret::new(text.trim_end()))
+                .map_err(|error| Fault::not_configured(format!("{place} cannot be read: {error}"))),
+            _ => Err(Fault::invalid("not a reference to a secret").hint("env:NAME or file:PATH")),
+        }
+    }
 }

@@ -101,6 +101,9 @@ pub async fn start(
     }
     supervisor.start(&parts.ports.tasks);
     first_start(&supervisor).await;
+    if with_coordinator {
+        parts.join_upstreams(config, &gateway).await?;
+    }
     parts.data.note(&note)?;
     Ok(Running { parts, note, supervisor, mode: mode.to_owned() })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gateway::remote::OverHttp;
+use gateway::upstream::{UpstreamSpec, Upstreams};
 use gateway::{Gateway, Setup};
 use kernel::aliases::Aliases;
 use kernel::audit::Recorder;
@@ -13,7 +14,7 @@ use kernel::keys::Keys;
 use kernel::logs::{LogSink, Logs};
 use kernel::metrics::Metrics;
 use kernel::registry::Registry;
-use kernel::{Clock, Ports, Result, Role, Secret, Tasks};
+use kernel::{Caller, Clock, Ports, Result, Role, Secret, Tasks};
 use mcp::auth::{Anonymous, Authenticate, Gate};
 use mcp::http::sse2024::SseDoor;
 use mcp::http::{Door, DoorConfig};
@@ -29,7 +30,7 @@ use web::status_page::Page;
 
 use super::coordinator::Rest;
 use super::supervisor::Supervisor;
-use crate::config::{Config, Loaded, RPC_URL};
+use crate::config::{Config, Loaded, RPC_URL, References, variable};
 use crate::data::DataDir;
 use crate::telemetry::{Exporter, Output};
 
@@ -168,6 +169,20 @@ impl Parts {
             guard: self.guard.clone(),
             door: Arc::clone(&self.door),
         }
+    }
+
+    /// Starts the upstreams: those in the store, and those the configuration has.
+    pub async fn join_upstreams(&self, config: &Config, gateway: &Arc<Gateway>) -> Result<()> {
+        /// What every program started for an upstream gets of our environment.
+        const INHERITED: [&str; 3] = ["PATH", "HOME", "LANG"];
+        let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect();
+        let upstreams = Upstreams::start(gateway, &self.ports, Arc::new(References), inherited).await?;
+        let by = Caller::new("configuration", Role::Admin);
+        for (name, spec) in &config.upstreams {
+            let spec = UpstreamSpec { name: name.clone(), ..spec.clone() };
+            upstreams.configure(spec, &by).await.map_err(|fault| fault.context(format!("upstreams.{name}")))?;
+        }
+        Ok(())
     }
 
     /// Takes other programs' log lines in.

@@ -23,6 +23,7 @@ const TIMEOUT_SECONDS_MAX: u32 = 3_600;
 #[serde(deny_unknown_fields)]
 pub struct UpstreamSpec {
     /// Its name here, the first part of its tools' names: a lower-case letter, then lower-case letters, digits and `-`.
+    #[serde(default)]
     pub name: String,
     /// The program to start, for one that speaks over its standard streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]

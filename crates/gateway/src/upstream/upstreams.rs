@@ -95,6 +95,24 @@ impl Upstreams {
         self.take(spec).await
     }
 
+    /// Has an upstream be as a configuration file says: adds it, or gives it its new definition. What is trusted of its tools stays so.
+    ///
+    /// # Errors
+    /// When it cannot work, or would keep a secret in clear.
+    pub async fn configure(&self, spec: UpstreamSpec, by: &Caller) -> Result<(), Fault> {
+        spec.check()?;
+        match self.get(&spec.name) {
+            Ok(known) if *known.spec() == spec => Ok(()),
+            Ok(_) => {
+                let value = serde_json::to_string(&spec).map_err(|error| Fault::internal(error.to_string()))?;
+                self.store.commit(vec![Write::put(SPACE, &spec.name, value)]).await?;
+                self.drop_one(&spec.name).await;
+                self.take(spec).await.map(|_| ())
+            }
+            Err(_) => self.add(spec, by).await.map(|_| ()),
+        }
+    }
+
     /// Removes an upstream from the whole fleet, and forgets what was trusted of it.
     ///
     /// # Errors
