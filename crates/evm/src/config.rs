@@ -92,7 +92,7 @@ pub struct Places {
     pub endpoints: Vec<Secret>,
     /// The folder of fetched tools: `npm/node_modules` in it holds the sandbox's binary and artefacts.
     pub tools: PathBuf,
-    /// The folder in which the sandbox keeps its state.
+    /// The data folder: the sandbox keeps its state there, and its processes agree there who publishes heads.
     pub data: PathBuf,
 }
 

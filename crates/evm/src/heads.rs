@@ -3,6 +3,8 @@
 //! What is remembered changes only after the events about it are published, so a bus that is away delays events and loses none.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::lock;
 use crate::node::Node;
 
 /// How many of the newest blocks are remembered, and how far back a reorganisation's ancestor is looked for.
@@ -62,17 +65,24 @@ impl Heads {
         self.known.lock().blocks.iter().rev().any(|block| *block == (number, hash))
     }
 
-    /// Looks once: publishes what changed since the last look, then remembers it.
-    pub(crate) async fn look(&self, node: &Node, bus: &dyn Bus) -> Result<()> {
+    /// Looks once: publishes what changed since the last look, where there is a bus, then remembers it.
+    pub(crate) async fn look(&self, node: &Node, bus: Option<&dyn Bus>) -> Result<()> {
         let head = node.wire_block(BlockId::Latest).await?.head;
         let Some(change) = self.change(node, head).await? else { return Ok(()) };
+        if let Some(bus) = bus {
+            Self::tell(&change, bus).await?;
+        }
+        self.remember(node, change).await
+    }
+
+    async fn tell(change: &Change, bus: &dyn Bus) -> Result<()> {
         if let Some(reorg) = &change.reorg {
             publish(bus, REORG_EVENT, reorg).await?;
         }
         for head in &change.added {
             publish(bus, HEAD_EVENT, head).await?;
         }
-        self.remember(node, change).await
+        Ok(())
     }
 
     async fn change(&self, node: &Node, head: Head) -> Result<Option<Change>> {
@@ -173,8 +183,29 @@ async fn publish(bus: &dyn Bus, kind: &str, data: &impl Serialize) -> Result<()>
     bus.publish(event).await.map(|_| ())
 }
 
+/// Who is told of the head: the processes of one data folder all follow it, the one that holds the lock publishes.
+pub(crate) struct Publisher {
+    bus: Arc<dyn Bus>,
+    lock: PathBuf,
+    held: Option<File>,
+}
+
+impl Publisher {
+    pub(crate) fn new(bus: Arc<dyn Bus>, lock: PathBuf) -> Self {
+        Self { bus, lock, held: None }
+    }
+
+    /// The bus, if this process is the one to publish.
+    fn bus(&mut self) -> Result<Option<&dyn Bus>> {
+        if self.held.is_none() {
+            self.held = lock::take(&self.lock)?;
+        }
+        Ok(self.held.as_ref().map(|_| self.bus.as_ref()))
+    }
+}
+
 /// Looks every `every` until `tasks` stops, and asks endpoints that failed whether they are well again.
-pub(crate) fn follow(node: Node, bus: Arc<dyn Bus>, every: Duration, tasks: &Tasks) {
+pub(crate) fn follow(node: Node, mut publisher: Publisher, every: Duration, tasks: &Tasks) {
     let stopping = tasks.stopping();
     let watch = async move {
         let mut ticks = interval(every);
@@ -183,7 +214,10 @@ pub(crate) fn follow(node: Node, bus: Arc<dyn Bus>, every: Duration, tasks: &Tas
         loop {
             ticks.tick().await;
             node.rpc.probe().await;
-            let looked = node.heads.look(&node, bus.as_ref()).await;
+            let looked = match publisher.bus() {
+                Ok(bus) => node.heads.look(&node, bus).await,
+                Err(fault) => Err(fault),
+            };
             match &looked {
                 Err(fault) if !failing => tracing::warn!(error = %fault, "the chain's head cannot be read"),
                 Ok(()) if failing => tracing::info!("the chain's head can be read again"),

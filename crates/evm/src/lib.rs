@@ -10,6 +10,7 @@ mod config;
 mod flash;
 mod heads;
 mod known;
+mod lock;
 mod logs;
 mod node;
 mod open;

@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::config::{Config, Places};
-use crate::heads::{self, Heads};
+use crate::heads::{self, Heads, Publisher};
 use crate::node::Node;
 use crate::rpc::{self, Door, Rpc, open_door};
 use crate::sandbox::{self, Sandbox, Tools};
@@ -48,7 +48,7 @@ pub fn open(config: &Config, places: &Places, parts: &Parts) -> Arc<dyn Chain> {
 pub fn open_node(config: &Config, places: &Places, parts: &Parts) -> Result<Node> {
     if !places.endpoints.is_empty() {
         let node = node(config, places.endpoints.clone(), open_door(), parts)?;
-        heads::follow(node.clone(), Arc::clone(&parts.bus), Duration::from_millis(config.poll_ms), &parts.tasks);
+        heads::follow(node.clone(), publisher(places, parts), Duration::from_millis(config.poll_ms), &parts.tasks);
         return Ok(node);
     }
     if !config.sandbox.enabled {
@@ -59,7 +59,7 @@ pub fn open_node(config: &Config, places: &Places, parts: &Parts) -> Result<Node
     let (door, watched) = watch::channel(Door::Opening);
     // The port is known once it listens; until then the door is closed.
     let node = node(config, vec![Secret::new("http://127.0.0.1:1")], watched, parts)?;
-    heads::follow(node.clone(), Arc::clone(&parts.bus), Duration::from_millis(config.sandbox.poll_ms), &parts.tasks);
+    heads::follow(node.clone(), publisher(places, parts), Duration::from_millis(config.sandbox.poll_ms), &parts.tasks);
     let sandbox = Sandbox {
         tools,
         store: sandbox::state_in(&places.data),
@@ -74,6 +74,10 @@ pub fn open_node(config: &Config, places: &Places, parts: &Parts) -> Result<Node
     };
     sandbox.supervise();
     Ok(node)
+}
+
+fn publisher(places: &Places, parts: &Parts) -> Publisher {
+    Publisher::new(Arc::clone(&parts.bus), places.data.join("chain-head.lock"))
 }
 
 fn node(config: &Config, urls: Vec<Secret>, door: watch::Receiver<Door>, parts: &Parts) -> Result<Node> {

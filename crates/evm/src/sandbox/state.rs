@@ -1,6 +1,6 @@
 //! The sandbox's state in the data folder: the chain as anvil dumps it, and what was deployed on it.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::fs;
 
 use super::Record;
+use crate::lock;
 use crate::node::latest;
 use crate::rpc::Rpc;
 
@@ -53,15 +54,7 @@ impl Store {
 
     /// Makes this process the one that keeps the chain, for as long as it holds the file; `None` when another is.
     pub(super) fn lock(&self) -> Result<Option<File>> {
-        let path = self.folder.join("lock");
-        let wrong = |error: std::io::Error| Fault::unavailable(format!("{} cannot be locked: {error}", path.display()));
-        std::fs::create_dir_all(&self.folder).map_err(wrong)?;
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(wrong)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(wrong(error)),
-        }
+        lock::take(&self.folder.join("lock"))
     }
 
     /// What was deployed, as last written.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use kernel::bus::Bus;
 use kernel::chain::{BlockId, Chain};
 use kernel::fake::World;
 use kernel::{Code, Secret};
@@ -97,6 +98,11 @@ async fn one_process_keeps_it_another_uses_it_and_takes_over() {
     let seen = other.node.status().await.unwrap();
     assert_eq!((&seen.endpoints[0].endpoint, seen.sandbox), (&kept.endpoints[0].endpoint, true));
     assert_eq!((seen.head.hash, &seen.deployments), (kept.head.hash, &kept.deployments));
+    while other.node.head().is_none_or(|head| head.hash != kept.head.hash) {
+        tokio::task::yield_now().await;
+    }
+    let told = other.world.bus.read(kernel::chain::CHAIN_TOPIC, 0, 10).await.unwrap();
+    assert!(told.is_empty(), "both follow the head, one publishes: {told:?}");
 
     assert_eq!(first.tasks.drain(Duration::from_secs(20)).await, 0);
     let taken = loop {

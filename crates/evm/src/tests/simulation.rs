@@ -21,6 +21,12 @@ async fn swap(sandbox: &Sandbox, from: Address, least: Value) -> CallRequest {
     CallRequest { value_wei: ether(1).parse().unwrap(), ..call(from, sandbox.at("uniswap-v2-router").await, data) }
 }
 
+/// A pair works more on the first swap of a later second: makes it one for whoever swaps next.
+async fn later(sandbox: &Sandbox) {
+    sandbox.anvil("evm_increaseTime", json!([10])).await;
+    sandbox.anvil("evm_mine", json!([])).await;
+}
+
 #[tokio::test]
 async fn a_swap_moves_what_the_chain_then_moves() {
     let Some(sandbox) = sandbox() else { return };
@@ -30,6 +36,7 @@ async fn a_swap_moves_what_the_chain_then_moves() {
         sandbox.at("uniswap-v2-pair-usdc-weth").await,
     );
     let (weth, usdc) = (sandbox.at("weth").await, sandbox.at("usdc").await);
+    later(&sandbox).await;
     let swap = swap(&sandbox, me, json!(0)).await;
     let simulation = sandbox.node.simulate(&swap, &[], BlockId::Latest).await.unwrap();
     assert_eq!((simulation.success, simulation.method, &simulation.revert), (true, Tracing::DebugTraceCall, &None));
@@ -67,6 +74,7 @@ async fn a_swap_moves_what_the_chain_then_moves() {
 async fn the_methods_of_lesser_nodes_agree_with_the_trace() {
     let Some(sandbox) = sandbox() else { return };
     let me = sandbox.account(1).await;
+    later(&sandbox).await;
     let good = swap(&sandbox, me, json!(0)).await;
     let traced = sandbox.node.simulate(&good, &[], BlockId::Latest).await.unwrap();
     let at = BlockId::Number(traced.block_number);
