@@ -9,7 +9,7 @@ use kernel::{Fault, Tasks};
 use mcp::Change;
 use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 
 use super::Upstream;
 use super::live::Live;
@@ -30,6 +30,34 @@ const REFRESH_EVERY: Duration = Duration::from_secs(300);
 const LOOK_TIME: Duration = Duration::from_secs(5);
 /// Changes heard by sessions and not yet passed on.
 const HEARD_MAX: usize = 256;
+
+/// How long to wait between two announcements of changed lists: an upstream that makes many is heard as one that makes few.
+const NEWS_GAP: Duration = Duration::from_millis(250);
+
+/// Lists that an upstream said have changed, and clients were not told of yet.
+struct News {
+    tools: bool,
+    prompts: bool,
+    resources: bool,
+    not_before: Instant,
+}
+
+impl Default for News {
+    fn default() -> Self {
+        Self { tools: false, prompts: false, resources: false, not_before: Instant::now() }
+    }
+}
+
+impl News {
+    /// Waits until there is something to tell and it is time to.
+    async fn due(&self) {
+        if self.tools || self.prompts || self.resources {
+            sleep_until(self.not_before).await;
+        } else {
+            std::future::pending().await
+        }
+    }
+}
 
 /// What the supervisor is told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +104,7 @@ impl Upstream {
             let deadline = Instant::now() + wait;
             loop {
                 tokio::select! {
-                    () = tokio::time::sleep_until(deadline) => break,
+                    () = sleep_until(deadline) => break,
                     nudge = nudges.recv() => if nudge == Some(Nudge::Restart) {
                         failures = 0;
                         break;
@@ -123,12 +151,14 @@ impl Upstream {
         let stable = sleep(STABLE);
         tokio::pin!(stable);
         let mut is_stable = false;
+        let mut news = News::default();
         loop {
             let step = tokio::select! {
                 fault = live.shared.ended() => Err(fault),
-                change = changes.recv() => self.heard(&live, change).await,
-                Some(change) = from_sessions.recv() => self.heard(&live, Ok(change)).await,
-                _ = again.tick() => self.refresh(&live).await,
+                change = changes.recv() => self.heard(&mut news, change),
+                Some(change) = from_sessions.recv() => self.heard(&mut news, Ok(change)),
+                () = news.due() => self.tell(&mut news, &live).await,
+                _ = again.tick() => self.refresh(&live).await.map(drop),
                 nudge = nudges.recv() => match nudge {
                     Some(Nudge::Look) => self.look(&live).await,
                     Some(Nudge::Judge) => self.judge().await,
@@ -158,30 +188,42 @@ impl Upstream {
         Ok(Arc::new(live?))
     }
 
-    async fn heard(&self, live: &Live, change: Result<Change, broadcast::error::RecvError>) -> Result<(), Fault> {
+    fn heard(&self, news: &mut News, change: Result<Change, broadcast::error::RecvError>) -> Result<(), Fault> {
         match change {
-            Ok(Change::Tools) => self.refresh(live).await,
-            Ok(change) => {
-                self.announce(change);
-                Ok(())
-            }
+            Ok(Change::Tools) => news.tools = true,
+            Ok(Change::Prompts) => news.prompts = true,
+            Ok(Change::Resources) => news.resources = true,
+            Ok(change) => self.announce(change),
             Err(broadcast::error::RecvError::Lagged(_)) => {
-                for change in [Change::Prompts, Change::Resources] {
-                    self.announce(change);
-                }
-                self.refresh(live).await
+                (news.tools, news.prompts, news.resources) = (true, true, true);
             }
-            Err(broadcast::error::RecvError::Closed) => Err(Fault::unavailable("the link ended")),
+            Err(broadcast::error::RecvError::Closed) => return Err(Fault::unavailable("the link ended")),
         }
+        Ok(())
     }
 
-    /// Reads and judges the tools.
-    async fn refresh(&self, live: &Live) -> Result<(), Fault> {
+    /// Tells of the lists that changed; reads the tools anew first.
+    async fn tell(&self, news: &mut News, live: &Live) -> Result<(), Fault> {
+        let told = std::mem::replace(news, News { not_before: Instant::now() + NEWS_GAP, ..News::default() });
+        if told.prompts {
+            self.announce(Change::Prompts);
+        }
+        if told.resources {
+            self.announce(Change::Resources);
+        }
+        if told.tools && !self.refresh(live).await? {
+            // It says so itself, though nothing that we look at is different.
+            self.announce(Change::Tools);
+        }
+        Ok(())
+    }
+
+    /// Reads and judges the tools. Returns whether something is different, and was announced.
+    async fn refresh(&self, live: &Live) -> Result<bool, Fault> {
         let name = &self.spec.name;
         let _judging = self.judging.lock().await;
         let fresh = tools::read(&*live.shared, name, &self.means.pins, self.spec.trust_annotations).await?;
-        self.settle(fresh);
-        Ok(())
+        Ok(self.settle(fresh))
     }
 
     /// Judges its tools as they are known.
@@ -193,8 +235,8 @@ impl Upstream {
         Ok(())
     }
 
-    /// Puts tools into force, and says what is different.
-    fn settle(&self, fresh: Tools) {
+    /// Puts tools into force, and says what is different. Returns whether something is.
+    fn settle(&self, fresh: Tools) -> bool {
         let name = &self.spec.name;
         let before = self.take_tools(fresh);
         let tools = self.tools();
@@ -205,12 +247,14 @@ impl Upstream {
                 .events
                 .publish("upstream.quarantined", json!({ "name": name, "tool": held.name, "why": held.why }));
         }
-        if !tools.look_like(&before) {
-            self.announce(Change::Tools);
-        }
         if self.is_serving() {
             self.stands(self.serving(), 0, None);
         }
+        let different = !tools.look_like(&before);
+        if different {
+            self.announce(Change::Tools);
+        }
+        different
     }
 
     /// Whether it is still there.

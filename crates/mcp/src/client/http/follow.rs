@@ -133,6 +133,10 @@ async fn follow(
             Err(fault) if fault.code != kernel::Code::Unavailable => return Err(fault.into()),
             Ok(None) | Err(_) => {
                 let broken = message.err().map(|fault| fault.message);
+                if broken.is_none() {
+                    // An upstream that lets our connection go for a while means it for whoever waits behind us.
+                    ctx.peer.let_go();
+                }
                 events = resume(inner, current, &events, &mut resumes, &request.method, broken).await?;
                 continue;
             }
