@@ -76,18 +76,18 @@ impl ServiceDoors {
         }
         let full =
             if command.contains(SEPARATOR) { command.to_owned() } else { format!("{}{SEPARATOR}{command}", self.name) };
-        let now = self.past.aliases.resolve(&full).await?;
-        if now.is_some() {
-            self.past.deprecations.saw(&caller.name, &Surface::Alias(full.clone()));
-        }
-        let now = now.unwrap_or(full);
+        let now = match self.past.aliases.resolve(&full).await? {
+            Some(now) => {
+                self.past.deprecations.saw(&caller.name, &Surface::Alias(full));
+                now
+            }
+            None => full,
+        };
         match (now.strip_prefix(&format!("{}{SEPARATOR}", self.name)), &self.past.fleet) {
             (Some(own), _) => Ok((service, own.to_owned())),
             (None, Some(fleet)) => Ok((Arc::clone(fleet), now)),
-            (None, None) => {
-                Err(Fault::not_found(format!("{command} is {now} now, which is not a tool of {}", self.name))
-                    .hint("POST it to the coordinator, or to its own server"))
-            }
+            (None, None) => Err(Fault::not_found(format!("`{now}` is not a tool of {}", self.name))
+                .hint("POST it to the coordinator, or to its own server")),
         }
     }
 }
