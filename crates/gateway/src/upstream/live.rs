@@ -167,7 +167,8 @@ impl Live {
 
     /// How many callers have a session of their own.
     pub(super) fn sessions(&self) -> usize {
-        self.sessions.lock().len()
+        let own = |slot: &&Slot| slot.get().is_some_and(|link| !Arc::ptr_eq(link, &self.shared));
+        self.sessions.lock().values().filter(own).count()
     }
 
     /// Ends everything that hangs on it.
