@@ -5,7 +5,7 @@ use mcp::prelude::*;
 use serde_json::Value;
 
 use super::Utilities;
-use super::bounded::{STACK, TIME, check_size};
+use super::bounded::{STACK, check_size};
 use super::encodings::TEXT_MAX;
 
 /// Longest signature or type, in bytes.
@@ -135,7 +135,7 @@ impl Utilities {
             };
             Ok(AbiEncodeResponse { bytes: data.len(), data })
         };
-        Ok(self.gate.run("abi_encode", TIME, STACK, work).await?)
+        Ok(self.gate.run("abi_encode", STACK, work).await?)
     }
 
     pub(super) async fn abi_decode(
@@ -155,7 +155,7 @@ impl Utilities {
             };
             Ok(AbiDecodeResponse { values })
         };
-        Ok(self.gate.run("abi_decode", TIME, STACK, work).await?)
+        Ok(self.gate.run("abi_decode", STACK, work).await?)
     }
 
     pub(super) fn selector(&self, request: SelectorRequest) -> Result<SelectorResponse, Fault> {

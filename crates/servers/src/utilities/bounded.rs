@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 use kernel::{Fault, Tasks};
 use tokio::sync::Semaphore;
 
-/// How long one computation may take.
-pub(crate) const TIME: Duration = Duration::from_secs(5);
 /// The stack of a computation that does not go deep, in bytes.
 pub(crate) const STACK: usize = 16 << 20;
 /// Largest answer, in bytes.
@@ -21,6 +19,7 @@ pub(crate) const ANSWER_MAX: usize = 8 << 20;
 pub(crate) struct Gate {
     tasks: Tasks,
     permits: Arc<Semaphore>,
+    time: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -38,19 +37,20 @@ thread_local! {
 }
 
 impl Gate {
-    /// Lets `at_once` computations in at a time.
-    pub(crate) fn new(tasks: Tasks, at_once: usize) -> Self {
-        Self { tasks, permits: Arc::new(Semaphore::new(at_once)) }
+    /// Lets `at_once` computations in at a time, each for `time` from when its turn comes.
+    pub(crate) fn new(tasks: Tasks, at_once: usize, time: Duration) -> Self {
+        Self { tasks, permits: Arc::new(Semaphore::new(at_once)), time }
     }
 
-    /// Runs `work` within `time`, counted from when its turn comes, on a stack of `stack` bytes.
-    pub(crate) async fn run<T, F>(&self, name: &'static str, time: Duration, stack: usize, work: F) -> Result<T, Fault>
+    /// Runs `work` on a stack of `stack` bytes.
+    pub(crate) async fn run<T, F>(&self, name: &'static str, stack: usize, work: F) -> Result<T, Fault>
     where
         T: Send + 'static,
         F: FnOnce() -> Result<T, Fault> + Send + 'static,
     {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(|_| Fault::internal("the gate of computations is closed"))?;
+        let time = self.time;
         let metered = move || {
             // Held by the work, not by whoever waits for it: a caller who left does not make room.
             let _permit = permit;
@@ -59,7 +59,7 @@ impl Gate {
                 ends: Instant::now() + time,
                 time,
                 stack_top: std::ptr::from_ref(&marker).addr(),
-                stack_room: stack / 2,
+                stack_room: stack / 4,
             }));
             work()
         };
@@ -125,17 +125,17 @@ mod tests {
             check()?;
             Ok(deep(n + 1)?.wrapping_add(n))
         }
-        let gate = Gate::new(Tasks::new(), 1);
-        let fault = gate.run("deep", TIME, 1 << 20, || deep(0)).await.unwrap_err();
+        let gate = Gate::new(Tasks::new(), 1, Duration::from_millis(50));
+        let fault = gate.run("deep", 1 << 20, || deep(0)).await.unwrap_err();
         assert_eq!(fault.to_string(), "too_large: nested too deep (nest less, or recur less)");
         let endless = || -> Result<(), Fault> {
             loop {
                 check()?;
             }
         };
-        let fault = gate.run("endless", Duration::from_millis(5), 1 << 20, endless).await.unwrap_err();
+        let fault = gate.run("endless", 1 << 20, endless).await.unwrap_err();
         assert_eq!(fault.to_string(), "timeout: it took longer than 0 s (give it less to do)");
-        assert_eq!(gate.run("short", TIME, 1 << 20, || Ok(1)).await, Ok(1));
+        assert_eq!(gate.run("short", 1 << 20, || Ok(1)).await, Ok(1));
         assert_eq!(check(), Ok(()), "no limit where there is no meter");
     }
 }

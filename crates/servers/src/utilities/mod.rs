@@ -11,6 +11,7 @@ mod decimal;
 mod encodings;
 mod hashes;
 mod ids;
+mod jq;
 mod schemas;
 mod tables;
 #[cfg(test)]
@@ -18,6 +19,8 @@ mod tests;
 mod text;
 mod time;
 mod units;
+
+use std::time::Duration;
 
 use kernel::Clock;
 use kernel::chain::Abi;
@@ -31,6 +34,7 @@ pub use calculate::{CalculateRequest, CalculateResponse, ResultKind};
 pub use encodings::{DecodeRequest, EncodeRequest, Encoding, Recoded};
 pub use hashes::{Algorithm, HashRequest, HashResponse, Keccak256Request};
 pub use ids::{UuidRequest, UuidResponse, UuidVersion};
+pub use jq::{Exact, QueryJsonRequest, QueryJsonResponse};
 pub use schemas::{SchemaError, ValidateJsonSchemaRequest, ValidateJsonSchemaResponse};
 pub use tables::{CsvToJsonRequest, CsvToJsonResponse, JsonToCsvRequest, JsonToCsvResponse};
 pub use text::{DiffRequest, DiffResponse, RegexMatch, RegexOperation, RegexRequest, RegexResponse};
@@ -45,11 +49,13 @@ use bounded::Gate;
 pub struct Config {
     /// How many computations (queries, schemas, expressions, …) may run at once; more wait for their turn.
     pub computations: usize,
+    /// How long one of them may take, in seconds.
+    pub computation_seconds: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { computations: 4 }
+        Self { computations: 4, computation_seconds: 5 }
     }
 }
 
@@ -73,7 +79,12 @@ impl McpServer for Utilities {
                 Fault::invalid(format!("servers.utilities.computations is {}", config.computations)).hint("1 to 64")
             );
         }
-        let gate = Gate::new(ports.tasks.clone(), config.computations);
+        if !(1..=50).contains(&config.computation_seconds) {
+            let text = format!("servers.utilities.computation_seconds is {}", config.computation_seconds);
+            return Err(Fault::invalid(text).hint("1 to 50"));
+        }
+        let time = Duration::from_secs(config.computation_seconds);
+        let gate = Gate::new(ports.tasks.clone(), config.computations, time);
         Ok(Self { clock: ports.clock.clone(), abi: Arc::clone(&ports.abi), gate })
     }
 
@@ -90,6 +101,7 @@ impl McpServer for Utilities {
         set.add_pure(CHECKSUM_ADDRESS, Self::checksum_address);
         set.add_pure(TIMESTAMP, Self::timestamp);
         set.add_pure(UUID, Self::uuid);
+        set.add(QUERY_JSON, Self::query_json);
         set.add(CSV_TO_JSON, Self::csv_to_json);
         set.add(JSON_TO_CSV, Self::json_to_csv);
         set.add(VALIDATE_JSON_SCHEMA, Self::validate_json_schema);
@@ -125,6 +137,8 @@ tools! { Utilities::NAME;
     TIMESTAMP = "timestamp": fn(TimestampRequest) -> TimestampResponse, Hints::READ;
     /// Makes UUIDs, random (version 4) or sorted by time (version 7).
     UUID = "uuid": fn(UuidRequest) -> UuidResponse, Hints { idempotent: false, ..Hints::READ };
+    /// Runs a jq program over JSON: select, transform, group, count.
+    QUERY_JSON = "query_json": fn(QueryJsonRequest) -> QueryJsonResponse, Hints::READ;
     /// Reads CSV as JSON rows.
     CSV_TO_JSON = "csv_to_json": fn(CsvToJsonRequest) -> CsvToJsonResponse, Hints::READ;
     /// Writes JSON rows as CSV.

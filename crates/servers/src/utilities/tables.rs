@@ -5,7 +5,7 @@ use mcp::prelude::*;
 use serde_json::{Map, Value};
 
 use super::Utilities;
-use super::bounded::{STACK, TIME, check, check_answer, check_size};
+use super::bounded::{STACK, check, check_answer, check_size};
 use super::encodings::{TEXT_MAX, lower};
 
 /// Most columns of a table.
@@ -82,7 +82,7 @@ impl Utilities {
         request: CsvToJsonRequest,
         _ctx: Ctx,
     ) -> Result<CsvToJsonResponse, ToolError> {
-        Ok(self.gate.run("csv_to_json", TIME, STACK, move || from_csv(&request)).await?)
+        Ok(self.gate.run("csv_to_json", STACK, move || from_csv(&request)).await?)
     }
 
     pub(super) async fn json_to_csv(
@@ -90,7 +90,7 @@ impl Utilities {
         request: JsonToCsvRequest,
         _ctx: Ctx,
     ) -> Result<JsonToCsvResponse, ToolError> {
-        Ok(self.gate.run("json_to_csv", TIME, STACK, move || to_csv(&request)).await?)
+        Ok(self.gate.run("json_to_csv", STACK, move || to_csv(&request)).await?)
     }
 }
 

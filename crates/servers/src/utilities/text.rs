@@ -7,7 +7,7 @@ use regex::{Captures, Regex, RegexBuilder};
 use similar::{ChangeTag, TextDiff};
 
 use super::Utilities;
-use super::bounded::{STACK, TIME, check, check_answer, check_size, ends};
+use super::bounded::{STACK, check, check_answer, check_size, ends};
 use super::encodings::TEXT_MAX;
 
 /// Longest pattern, in bytes.
@@ -144,11 +144,11 @@ pub struct RegexMatch {
 
 impl Utilities {
     pub(super) async fn diff(self: Arc<Self>, request: DiffRequest, _ctx: Ctx) -> Result<DiffResponse, ToolError> {
-        Ok(self.gate.run("diff", TIME, STACK, move || compare(&request)).await?)
+        Ok(self.gate.run("diff", STACK, move || compare(&request)).await?)
     }
 
     pub(super) async fn regex(self: Arc<Self>, request: RegexRequest, _ctx: Ctx) -> Result<RegexResponse, ToolError> {
-        Ok(self.gate.run("regex", TIME, STACK, move || search(&request)).await?)
+        Ok(self.gate.run("regex", STACK, move || search(&request)).await?)
     }
 }
 

@@ -13,7 +13,7 @@ use num_traits::One;
 
 use self::evaluate::{Answer, Evaluator};
 use super::Utilities;
-use super::bounded::{STACK, TIME, check_size};
+use super::bounded::{STACK, check_size};
 use super::decimal::{Decimal, power_of_ten};
 
 /// Longest expression, in bytes.
@@ -78,7 +78,7 @@ impl Utilities {
         request: CalculateRequest,
         _ctx: Ctx,
     ) -> Result<CalculateResponse, ToolError> {
-        Ok(self.gate.run("calculate", TIME, STACK, move || calculate(&request)).await?)
+        Ok(self.gate.run("calculate", STACK, move || calculate(&request)).await?)
     }
 }
 

@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 
 use self::metered::{Item, Metered, Stop, look, within};
 use super::Utilities;
-use super::bounded::TIME;
 use super::encodings::lower;
 
 /// Most errors one answer has.
@@ -63,7 +62,7 @@ impl Utilities {
         request: ValidateJsonSchemaRequest,
         _ctx: Ctx,
     ) -> Result<ValidateJsonSchemaResponse, ToolError> {
-        Ok(self.gate.run("validate_json_schema", TIME, STACK, move || validate(request)).await?)
+        Ok(self.gate.run("validate_json_schema", STACK, move || validate(request)).await?)
     }
 }
 

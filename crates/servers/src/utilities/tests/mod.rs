@@ -2,6 +2,7 @@
 
 mod abi;
 mod data;
+mod jq;
 mod numbers;
 mod text;
 
@@ -12,8 +13,14 @@ use serde_json::Value;
 use super::*;
 use crate::testing::Bench;
 
+/// A second is long enough for what ends, and what does not should end soon.
 fn bench() -> Bench {
-    Bench::on::<Utilities>(World::default().abi(Arc::new(evm::Encodings)), Config::default())
+    bench_for(1)
+}
+
+fn bench_for(computation_seconds: u64) -> Bench {
+    let config = Config { computation_seconds, ..Config::default() };
+    Bench::on::<Utilities>(World::default().abi(Arc::new(evm::Encodings)), config)
 }
 
 async fn check(tool: &str, arguments: Value, expected: Expect) {
