@@ -1,6 +1,6 @@
 //! The data folder: keys with mode 0600, databases, and notes of which processes run where.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -60,6 +60,16 @@ impl DataDir {
     /// The CLI's own API key, if it has been made.
     pub fn cli_key(&self) -> Option<Secret> {
         fs::read_to_string(self.cli_key_path()).ok().map(|text| Secret::new(text.trim()))
+    }
+
+    /// Waits until no other process of this folder makes keys, and keeps others waiting while the answer lives.
+    pub fn alone(&self) -> Result<File> {
+        let path = self.path.join("keys/.lock");
+        let failed = |error| Fault::unavailable(format!("{} cannot be locked: {error}", path.display()));
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        Ok(file)
     }
 
     /// Where the CLI's key is.

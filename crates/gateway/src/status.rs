@@ -132,7 +132,9 @@ impl Gateway {
         let (servers, agents, infrastructure) =
             tokio::join!(self.services(Kind::Server), self.services(Kind::Agent), self.infrastructure());
         let services = servers.iter().chain(&agents).map(|row| row.status);
-        let worst = services.chain(infrastructure.values().map(|standing| standing.status)).max();
+        // A chain counts through the servers that stand on it: a fleet without them is whole without it.
+        let parts = infrastructure.iter().filter(|(name, _)| *name != "chain").map(|(_, standing)| standing.status);
+        let worst = services.chain(parts).max();
         // The fleet itself serves as long as this code runs: what is down elsewhere degrades it.
         let status = worst.filter(|worst| *worst != Status::Healthy).map_or(Status::Healthy, |_| Status::Degraded);
         SystemStatus {

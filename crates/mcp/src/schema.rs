@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use schemars::transform::{RecursiveTransform, Transform};
+use schemars::transform::{RecursiveTransform, ReplaceBoolSchemas, Transform};
 use serde_json::{Value, json};
 
 /// The schema of what a tool takes.
@@ -27,6 +27,10 @@ fn object(mut schema: schemars::Schema) -> Value {
         }
     });
     tidy.transform(&mut schema);
+    // A bare `true` for "anything" is a schema, but model providers refuse it where they want an object.
+    let mut objects = ReplaceBoolSchemas::default();
+    objects.skip_additional_properties = true;
+    objects.transform(&mut schema);
     let mut value = schema.to_value();
     if value.get("type").is_none() {
         value["type"] = json!("object");

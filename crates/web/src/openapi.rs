@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use maud::{DOCTYPE, html};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// One documented operation.
 struct Operation {
@@ -66,7 +66,7 @@ fn operations() -> Vec<Operation> {
 
 /// The document. `schemas` are the answers' schemas, by path.
 pub fn document(schemas: &HashMap<&'static str, Value>) -> Value {
-    let mut paths = serde_json::Map::new();
+    let (mut paths, mut shared) = (Map::new(), Map::new());
     for operation in operations() {
         let kind = if operation.stream {
             "text/event-stream"
@@ -75,7 +75,8 @@ pub fn document(schemas: &HashMap<&'static str, Value>) -> Value {
         } else {
             "application/json"
         };
-        let schema = schemas.get(operation.path).cloned().unwrap_or_else(|| json!({}));
+        let mut schema = schemas.get(operation.path).cloned().unwrap_or_else(|| json!({}));
+        hoist(&mut schema, &mut shared);
         let mut entry = json!({
             "summary": operation.about,
             "responses": {
@@ -98,6 +99,7 @@ pub fn document(schemas: &HashMap<&'static str, Value>) -> Value {
         "paths": paths,
         "security": [{ "key": [] }, {}],
         "components": {
+            "schemas": shared,
             "securitySchemes": { "key": { "type": "http", "scheme": "bearer", "description": "a key from `flotilla token create`" } },
             "responses": { "Problem": {
                 "description": "why not (RFC 9457); `code` is stable",
@@ -111,6 +113,27 @@ pub fn document(schemas: &HashMap<&'static str, Value>) -> Value {
             } },
         },
     })
+}
+
+/// Moves the definitions of a schema to where the whole document has them, and turns references to them there: in OpenAPI a reference
+/// starts at the document's root.
+fn hoist(schema: &mut Value, shared: &mut Map<String, Value>) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get_mut("$ref") {
+                *reference = reference.replacen("#/$defs/", "#/components/schemas/", 1);
+            }
+            if let Some(Value::Object(definitions)) = fields.remove("$defs") {
+                for (name, mut definition) in definitions {
+                    hoist(&mut definition, shared);
+                    shared.insert(name, definition);
+                }
+            }
+            fields.values_mut().for_each(|field| hoist(field, shared));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| hoist(item, shared)),
+        _ => {}
+    }
 }
 
 /// The same as a page.

@@ -106,7 +106,7 @@ impl Api {
             .await
             .map_err(|_| Fault::timeout(format!("{} did not answer", self.url)))?
             .map_err(|error| {
-                Fault::unavailable(format!("no coordinator answers at {}: {error}", self.url))
+                Fault::unavailable(format!("no coordinator answers at {}: {}", self.url, cause(&error)))
                     .hint("start one with `flotilla up`, or name one with --url")
             })?;
         let status = answer.status();
@@ -119,6 +119,14 @@ impl Api {
             .map_err(|_| Fault::upstream(format!("{} answered {status} and no JSON", self.url)))?;
         if status.is_success() || value.get("jsonrpc").is_some() { Ok(value) } else { Err(problem(&value)) }
     }
+}
+
+/// What is at the bottom of an error: "connection refused", not "client error".
+fn cause(mut error: &dyn std::error::Error) -> String {
+    while let Some(inner) = error.source() {
+        error = inner;
+    }
+    error.to_string()
 }
 
 /// A problem document as the fault it tells of.

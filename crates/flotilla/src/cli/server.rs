@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use kernel::Fault;
+use kernel::{Code, Fault};
 use serde_json::json;
 
 use super::{Global, api::Api, output, status};
@@ -56,7 +56,13 @@ impl Server {
             }
             Action::Docs { name } => {
                 let api = Api::connect(global)?;
-                let answer = api.mcp("resources/read", json!({ "uri": format!("docs://{name}") })).await?;
+                let uri = format!("docs://{name}");
+                let answer =
+                    api.mcp("resources/read", json!({ "uri": uri })).await.map_err(|fault| match fault.code {
+                        Code::InvalidArgument => Fault::not_found(format!("no documentation of `{name}`"))
+                            .hint("`flotilla server list` shows the servers"),
+                        _ => fault,
+                    })?;
                 output::line(answer["contents"][0]["text"].as_str().unwrap_or_default())?;
                 Ok(ExitCode::SUCCESS)
             }

@@ -123,8 +123,9 @@ impl Layers {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && chosen.is_none() => return Ok(()),
             Err(error) => return Err(Fault::invalid(format!("{} cannot be read: {error}", path.display()))),
         };
-        let table: toml::Table = toml::from_str(&text)
-            .map_err(|error| Fault::invalid(format!("{} is not TOML: {error}", path.display())))?;
+        let table: toml::Table = toml::from_str(&text).map_err(|error| {
+            Fault::invalid(format!("{} is not TOML: {}", path.display(), error.to_string().trim_end()))
+        })?;
         let value = serde_json::to_value(table).map_err(|error| Fault::invalid(error.to_string()))?;
         self.merge(String::new(), value, &Origin::File(path.into()));
         Ok(())
@@ -136,6 +137,9 @@ impl Layers {
             Value::Object(fields) => {
                 if !fields.is_empty() || slot(&mut self.value, &key).is_null() {
                     ensure_object(slot(&mut self.value, &key));
+                }
+                if fields.is_empty() {
+                    self.origins.insert(key.clone(), origin.clone());
                 }
                 for (name, value) in fields {
                     let key = if key.is_empty() { name } else { format!("{key}.{name}") };

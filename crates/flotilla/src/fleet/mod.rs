@@ -100,6 +100,9 @@ pub async fn start(
         dashboard.serve(web::status_page::routes(page), &parts.ports.tasks, parts.ports.metrics.clone());
     }
     supervisor.start(&parts.ports.tasks);
+    if with_coordinator {
+        gateway.follow_registry();
+    }
     first_start(&supervisor).await;
     if with_coordinator {
         parts.join_upstreams(config, &gateway).await?;

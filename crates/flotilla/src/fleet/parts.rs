@@ -214,6 +214,8 @@ impl Parts {
 
 /// Makes the CLI's key at the first start, and again when its file was lost.
 async fn ensure_cli_key(keys: &Keys, data: &DataDir) -> Result<()> {
+    // Processes that start together make one key, not one each.
+    let _alone = data.alone()?;
     if let Some(key) = data.cli_key()
         && keys.verify(key.expose()).await.is_ok()
     {
