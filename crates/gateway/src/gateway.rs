@@ -1,7 +1,7 @@
 //! The gateway: holds the parts, keeps the name table, tells clients of changes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use kernel::fleet::Instance;
 use kernel::{Fault, OnEnd, Ports, Tasks, UnixMs};
@@ -19,6 +19,7 @@ use crate::part::{Origin, Part};
 use crate::remote::{Reach, Remote};
 use crate::selector::{Selector, Toolset, toolsets};
 use crate::table::Table;
+use crate::upstream::Upstreams;
 use crate::view::View;
 use crate::{names, uris};
 
@@ -61,6 +62,7 @@ pub struct Gateway {
     /// What the registry said last.
     pub(crate) seen: Mutex<Vec<Instance>>,
     pub(crate) remotes: Mutex<BTreeMap<String, Arc<Remote>>>,
+    upstreams: OnceLock<Arc<Upstreams>>,
     toolsets: BTreeMap<String, Toolset>,
     parts: RwLock<BTreeMap<String, Joined>>,
     locals: RwLock<BTreeMap<&'static str, Arc<Service>>>,
@@ -89,6 +91,7 @@ impl Gateway {
             changes: broadcast::channel(CHANGES_MAX).0,
             own_changes: Mutex::default(),
             seen: Mutex::default(),
+            upstreams: OnceLock::new(),
             remotes: Mutex::default(),
             ports,
             shared,
@@ -152,6 +155,19 @@ impl Gateway {
     /// The part of this name.
     pub fn part(&self, name: &str) -> Option<Arc<dyn Part>> {
         self.parts.read().get(name).map(|joined| Arc::clone(&joined.part))
+    }
+
+    /// The third parties' servers that joined.
+    ///
+    /// # Errors
+    /// Before they were started.
+    pub fn upstreams(&self) -> Result<Arc<Upstreams>, Fault> {
+        self.upstreams.get().cloned().ok_or_else(|| Fault::unavailable("upstreams are not started in this process"))
+    }
+
+    /// Makes them known. Those that came first stay.
+    pub(crate) fn set_upstreams(&self, upstreams: &Arc<Upstreams>) {
+        self.upstreams.get_or_init(|| Arc::clone(upstreams));
     }
 
     /// The tools of all parts as they are now.

@@ -32,6 +32,8 @@ pub struct SystemStatus {
     pub servers: Tally,
     /// The agents.
     pub agents: Tally,
+    /// The upstream servers.
+    pub upstreams: Tally,
     /// What the services stand on, by its role: store, bus, audit, logs, registry, chain.
     pub infrastructure: BTreeMap<String, Standing>,
     /// Alerts by severity, of those that are firing; absent while nothing watches.
@@ -131,6 +133,7 @@ impl Gateway {
     pub async fn status(&self) -> SystemStatus {
         let (servers, agents, infrastructure) =
             tokio::join!(self.services(Kind::Server), self.services(Kind::Agent), self.infrastructure());
+        let upstreams = self.upstreams().map(|all| all.list()).unwrap_or_default();
         let services = servers.iter().chain(&agents).map(|row| row.status);
         // A chain counts through the servers that stand on it: a fleet without them is whole without it.
         let parts = infrastructure.iter().filter(|(name, _)| *name != "chain").map(|(_, standing)| standing.status);
@@ -144,6 +147,7 @@ impl Gateway {
             uptime_seconds: self.seconds_since(self.started_ms),
             servers: Tally::of(servers.iter().map(|row| row.status)),
             agents: Tally::of(agents.iter().map(|row| row.status)),
+            upstreams: Tally::of(upstreams.iter().map(|one| one.state.health())),
             infrastructure,
             alerts: None,
         }

@@ -46,6 +46,9 @@ pub struct Instance {
 /// The port: what can be done to the services of this fleet. Implemented by the supervisor.
 #[async_trait]
 pub trait Fleet: Send + Sync {
+    /// The process that asks: what [`Instance::process`] says of the instances that live in it.
+    fn process(&self) -> &str;
+
     /// Every instance of every service, by service and id.
     async fn instances(&self) -> Result<Vec<Instance>>;
 

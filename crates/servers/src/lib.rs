@@ -8,6 +8,8 @@ pub mod coordination;
 pub mod legacy;
 pub mod logging;
 pub mod monitoring;
+pub mod outbound;
+mod percent;
 #[cfg(test)]
 mod testing;
 pub mod utilities;

@@ -15,7 +15,7 @@ enum Place {
     Chores,
 }
 
-const PLACES: [(&str, Place); 14] = [
+const PLACES: [(&str, Place); 15] = [
     ("kernel", Place::Layer(0)),
     ("market", Place::Layer(1)),
     ("mcp", Place::Layer(1)),
@@ -30,6 +30,7 @@ const PLACES: [(&str, Place); 14] = [
     ("discord", Place::Adapter),
     ("flotilla", Place::Root),
     ("xtask", Place::Chores),
+    ("benches", Place::Chores),
 ];
 
 /// Foreign packages and the crates that may name them; a `*` at the end stands for any ending. The first that matches decides.

@@ -50,12 +50,14 @@ impl Logs {
         if !self.follow {
             return Ok(ExitCode::SUCCESS);
         }
+        /// How long one look may wait for lines.
+        const WAIT_SECONDS: u32 = 20;
+        query["wait_seconds"] = WAIT_SECONDS.into();
         loop {
-            query["after_seq"] = after.into();
+            query["after"] = after.into();
             let found = api.call("logging__tail", query.clone()).await?;
-            let lines = found["lines"].as_array().cloned().unwrap_or_default();
-            after = found["next_seq"].as_u64().or_else(|| lines.last()?["seq"].as_u64()).unwrap_or(after);
-            print(&lines, global.json)?;
+            after = found["cursor"].as_u64().unwrap_or(after);
+            print(found["lines"].as_array().map_or(&[], Vec::as_slice), global.json)?;
         }
     }
 }

@@ -47,7 +47,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
     /// The coordinator to talk to [default: the one that runs on the data folder]
-    #[arg(long, global = true, value_name = "URL", env = "FLOTILLA_URL")]
+    #[arg(long, global = true, value_name = "URL", env = "FLOTILLA_URL", hide_env_values = true)]
     pub url: Option<String>,
     /// The API key to use [default: the one in the data folder]
     #[arg(long, global = true, value_name = "KEY", env = "FLOTILLA_TOKEN", hide_env_values = true)]

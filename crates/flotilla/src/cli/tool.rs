@@ -67,7 +67,8 @@ impl Tool {
                 let arguments = match args {
                     Some(text) => serde_json::from_str(&text)
                         .map_err(|error| Fault::invalid(format!("--args is not JSON: {error}")))?,
-                    None => pairs(&arguments)?,
+                    None if arguments.is_empty() => Value::Object(Map::new()),
+                    None => pairs(&arguments, &parameters_of(&api, &name).await?)?,
                 };
                 output::json(&api.call(&name, arguments).await?)?;
             }
@@ -108,15 +109,32 @@ fn print(tools: &[Value]) -> Result<(), Fault> {
     output::table(&["tool", "what it does"], &rows)
 }
 
-/// `name=value` words as an object.
-fn pairs(words: &[String]) -> Result<Value, Fault> {
+/// The schema of what a tool takes.
+async fn parameters_of(api: &Api, name: &str) -> Result<Value, Fault> {
+    let mut described = api.call("master-coordinator__describe_tool", json!({ "name": name })).await?;
+    Ok(described["definition"]["inputSchema"]["properties"].take())
+}
+
+/// `name=value` words as an object. A value is JSON where it can be read so and the tool takes more than text there: amounts are text,
+/// however much they look like numbers.
+fn pairs(words: &[String], parameters: &Value) -> Result<Value, Fault> {
     let mut arguments = Map::new();
     for word in words {
         let (name, value) = word.split_once('=').ok_or_else(|| {
             Fault::invalid(format!("argument `{word}` has no `=`")).hint("write name=value, or --args '{\"name\": …}'")
         })?;
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-        arguments.insert(name.to_owned(), value);
+        let as_text = takes_only_text(&parameters[name]);
+        let read = if as_text { None } else { serde_json::from_str(value).ok() };
+        arguments.insert(name.to_owned(), read.unwrap_or_else(|| Value::from(value)));
     }
     Ok(Value::Object(arguments))
+}
+
+/// Whether a schema says that nothing but text (or nothing at all) fits.
+fn takes_only_text(schema: &Value) -> bool {
+    match &schema["type"] {
+        Value::String(kind) => kind == "string",
+        Value::Array(kinds) => kinds.iter().all(|kind| kind == "string" || kind == "null"),
+        _ => false,
+    }
 }

@@ -179,6 +179,10 @@ impl Supervisor {
 
 #[async_trait]
 impl Fleet for Supervisor {
+    fn process(&self) -> &str {
+        &self.process
+    }
+
     async fn instances(&self) -> Result<Vec<Instance>> {
         let mut all = self.registry.list().await?;
         // This process's own are known better here than in the registry.

@@ -6,6 +6,7 @@
 mod fleet;
 mod guide;
 mod search;
+mod upstreams;
 
 use std::sync::{Arc, Weak};
 
@@ -20,6 +21,7 @@ use crate::gateway::Gateway;
 
 pub use fleet::*;
 pub use search::*;
+pub use upstreams::*;
 
 /// `[servers.master-coordinator]` in `flotilla.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,7 +58,7 @@ impl McpServer for Coordinator {
     const NAME: &'static str = catalog::COORDINATOR;
     const INSTRUCTIONS: &'static str = "The fleet itself: how its services stand (system_status, list_services, service_status), which tool does a job \
         (find_tools, describe_tool, call_tool), one command for many services (route_command), restarts and copies \
-        (restart_service, scale_service), and what happened (list_events).";
+        (restart_service, scale_service), what happened (list_events), and third parties' servers (list_upstreams, add_upstream).";
     type Config = Config;
 
     fn new(_ports: &Ports, _config: Config) -> Result<Self, Fault> {
@@ -66,6 +68,7 @@ impl McpServer for Coordinator {
     fn tools(set: &mut ToolSet<Self>) {
         fleet::tools(set);
         search::tools(set);
+        upstreams::tools(set);
     }
 }
 
@@ -79,6 +82,14 @@ impl Features for Coordinator {
             Ok(all) => Check::healthy("registry", format!("{} instances", all.len())),
             Err(fault) => Check::degraded("registry", fault.to_string()),
         });
+        if let Ok(upstreams) = gateway.upstreams() {
+            let all = upstreams.list();
+            let away: Vec<_> = all.iter().filter(|one| !one.state.serves()).map(|one| one.name.as_str()).collect();
+            checks.push(match away.is_empty() {
+                true => Check::healthy("upstreams", format!("{} serve", all.len())),
+                false => Check::degraded("upstreams", format!("not there now: {}", away.join(", "))),
+            });
+        }
         checks
     }
 

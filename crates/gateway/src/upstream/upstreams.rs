@@ -66,6 +66,7 @@ impl Upstreams {
             all: Mutex::default(),
         });
         let seen = upstreams.load().await?;
+        gateway.set_upstreams(&upstreams);
         upstreams.tasks.spawn("upstreams", OnEnd::Done, Arc::clone(&upstreams).follow(seen));
         Ok(upstreams)
     }
@@ -167,6 +168,14 @@ impl Upstreams {
         }
         upstream.judge().await?;
         Ok(approved)
+    }
+
+    /// What is trusted of an upstream's tools, by their names.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn trusted(&self, name: &str) -> Result<BTreeMap<String, pins::Pin>, Fault> {
+        Ok(self.pins.of(name).await?.unwrap_or_default())
     }
 
     /// The upstream of this name.

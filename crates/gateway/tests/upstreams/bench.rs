@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 pub(crate) struct Bench {
     pub(crate) world: World,
     /// Kept alive: the upstreams do not own it.
-    _gateway: Arc<Gateway>,
+    pub(crate) gateway: Arc<Gateway>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) folder: tempfile::TempDir,
 }
@@ -74,7 +74,7 @@ impl Bench {
         // What the binary would read from its own environment.
         let inherited = BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]);
         let upstreams = Upstreams::start(&gateway, &world.ports(), Arc::new(NoSecrets), inherited).await.unwrap();
-        Self { world, _gateway: gateway, upstreams, folder: tempfile::tempdir().unwrap() }
+        Self { world, gateway, upstreams, folder: tempfile::tempdir().unwrap() }
     }
 
     /// Adds the misbehaving server in a mode, under its mode's name.

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod life;

@@ -79,6 +79,10 @@ impl State {
 
 #[async_trait]
 impl Fleet for FakeFleet {
+    fn process(&self) -> &str {
+        "fake"
+    }
+
     async fn instances(&self) -> Result<Vec<Instance>> {
         let state = self.state.lock();
         state.check()?;

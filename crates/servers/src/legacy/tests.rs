@@ -221,6 +221,11 @@ async fn messages_of_older_revisions() {
     "#]],
     )
     .await;
+}
+
+#[tokio::test]
+async fn requests_that_are_still_there() {
+    let message = |method: &str, params: Value| json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
     check(
         message("tools/call", json!({"name": "mcp-utilities__uuid", "arguments": {"count": 1}})),
         expect![[r#"

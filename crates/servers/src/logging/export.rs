@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::words::bounded;
 use super::{Delivery, ExportRequest, Format, Logging};
+use crate::percent;
 
 /// The newest lines.
 pub(super) const RECENT: &str = "logs://recent";
@@ -125,7 +126,7 @@ fn uri_of(request: &ExportRequest) -> Result<String, Fault> {
     let fields = serde_json::to_value(request).map_err(|error| Fault::internal(error.to_string()))?;
     let parameter = |(name, value): (&String, &Value)| {
         let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-        (name != "delivery" && !value.is_null()).then(|| format!("{name}={}", encoded(&text)))
+        (name != "delivery" && !value.is_null()).then(|| format!("{name}={}", percent::encode(&text)))
     };
     let parameters: Vec<String> = fields.as_object().into_iter().flatten().filter_map(parameter).collect();
     Ok(if parameters.is_empty() { EXPORTED.into() } else { format!("{EXPORTED}?{}", parameters.join("&")) })
@@ -136,7 +137,7 @@ fn request_of(parameters: &str) -> Result<ExportRequest, Fault> {
     let mut fields = serde_json::Map::new();
     for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let value = decoded(value)?;
+        let value = percent::decode(value)?;
         // What is a number in the request is one here; everything else is text.
         let number = matches!(name, "limit" | "before").then(|| value.parse::<u64>().ok()).flatten();
         fields.insert(name.to_owned(), number.map_or_else(|| Value::from(value), Value::from));
@@ -144,27 +145,4 @@ fn request_of(parameters: &str) -> Result<ExportRequest, Fault> {
     serde_json::from_value(Value::Object(fields)).map_err(|error| {
         Fault::invalid(format!("{EXPORTED}: {error}")).hint("the parameters are those of the tool export")
     })
-}
-
-fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
-}
-
-fn decoded(text: &str) -> Result<String, Fault> {
-    let bad = || Fault::invalid(format!("`{text}` is not percent-encoded")).hint("% and two hexadecimal digits");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                let (high, low) = (digit().ok_or_else(bad)?, digit().ok_or_else(bad)?);
-                (high * 16 + low) as u8
-            }
-            b'+' => b' ',
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).map_err(|_| bad())
 }

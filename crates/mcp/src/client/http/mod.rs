@@ -29,6 +29,7 @@ mod standing;
 pub use fleet::FleetHost;
 pub use legacy::LegacyLink;
 pub use modern::ModernLink;
+pub use pool::tls_config;
 
 use pool::{Exchange, Pool};
 pub use probe::HttpServer;

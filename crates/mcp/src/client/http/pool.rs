@@ -223,8 +223,8 @@ impl Exchange {
     }
 }
 
-/// The system's roots of trust; where it has none, those that browsers carry.
-fn tls_config() -> Result<Arc<ClientConfig>, Fault> {
+/// How TLS is spoken to others: by the system's roots of trust; where it has none, by those that browsers carry.
+pub fn tls_config() -> Result<Arc<ClientConfig>, Fault> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     if let Some(config) = CONFIG.get() {
         return Ok(Arc::clone(config));

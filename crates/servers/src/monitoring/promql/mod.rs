@@ -23,6 +23,7 @@ use promql_parser::parser::{self, Expr};
 
 pub use check::{SUPPORTED_AGGREGATIONS, supported_functions};
 use eval::Eval;
+pub use plan::reach_ms;
 pub use value::{Labels, Point, STALE, Sample, Series, Source, Value, is_stale, matches};
 
 /// Longest expression, in bytes.

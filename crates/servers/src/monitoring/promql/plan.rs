@@ -102,3 +102,26 @@ pub(super) fn too_many() -> Fault {
     Fault::too_large(format!("the query looks at more than {} samples", super::SAMPLES_MAX))
         .hint("select fewer series, shorten the range or widen the step")
 }
+
+/// How far back an expression looks from its moment, in milliseconds, beyond the newest samples.
+pub fn reach_ms(expr: &Expr) -> i64 {
+    let back = |offset: &Option<Offset>| match offset {
+        Some(Offset::Pos(back)) => millis(*back),
+        _ => 0,
+    };
+    match expr {
+        Expr::Aggregate(aggregate) => {
+            reach_ms(&aggregate.expr).max(aggregate.param.as_ref().map_or(0, |param| reach_ms(param)))
+        }
+        Expr::Unary(unary) => reach_ms(&unary.expr),
+        Expr::Binary(binary) => reach_ms(&binary.lhs).max(reach_ms(&binary.rhs)),
+        Expr::Paren(paren) => reach_ms(&paren.expr),
+        Expr::Call(call) => call.args.args.iter().map(|argument| reach_ms(argument)).max().unwrap_or(0),
+        Expr::Subquery(subquery) => {
+            reach_ms(&subquery.expr).saturating_add(millis(subquery.range)).saturating_add(back(&subquery.offset))
+        }
+        Expr::VectorSelector(selector) => back(&selector.offset),
+        Expr::MatrixSelector(matrix) => millis(matrix.range).saturating_add(back(&matrix.vs.offset)),
+        Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => 0,
+    }
+}

@@ -1,0 +1,103 @@
+//! What the server does by itself: reading figures, evaluating rules, keeping the books.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kernel::locks::Elections;
+use kernel::{Code, Fault, UnixMs};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::Monitoring;
+use super::figures::Figures;
+use super::scrape::Scraper;
+use super::slo;
+
+/// The election of the replica that evaluates. Names that begin with `fleet` are the fleet's own.
+const ELECTION: &str = "fleet.monitoring.rules";
+/// How often what was counted goes into the books.
+const BOOK_EVERY_MS: i64 = 60_000;
+
+impl Monitoring {
+    /// Reads all figures now and then until the service stops.
+    pub(super) async fn keep_scraping(&self, scraper: &Scraper, stopping: CancellationToken) {
+        let mut every = interval(Duration::from_secs(self.config.scrape_seconds.into()));
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                _ = every.tick() => {}
+            }
+            if let Err(fault) = scraper.scrape().await {
+                tracing::warn!(%fault, "figures not read, next try in a moment");
+            }
+        }
+    }
+
+    /// Evaluates the rules now and then until the service stops, while this replica leads.
+    pub(super) async fn keep_evaluating(&self, stopping: CancellationToken) {
+        let elections = Elections::new(self.store.clone(), self.clock.clone());
+        let period = Duration::from_secs(self.config.evaluate_seconds.into());
+        let mut every = interval(period);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut token, mut booked_ms) = (None, self.clock.now_ms());
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                _ = every.tick() => {}
+            }
+            token = match self.campaign(&elections, period).await {
+                Ok(token) => token,
+                Err(fault) => {
+                    tracing::warn!(%fault, "alert rules not evaluated, next try in a moment");
+                    continue;
+                }
+            };
+            self.leads.store(token.is_some(), Ordering::Release);
+            let now_ms = self.clock.now_ms();
+            let book_now = token.is_none() || now_ms.saturating_sub(booked_ms) >= BOOK_EVERY_MS;
+            let worked = async {
+                if token.is_some() {
+                    self.evaluator.evaluate().await?;
+                }
+                if book_now { self.book(now_ms).await } else { Ok(()) }
+            };
+            match worked.await {
+                Ok(()) if book_now => booked_ms = now_ms,
+                Ok(()) => {}
+                Err(fault) => tracing::warn!(%fault, "alert rules not evaluated, next try in a moment"),
+            }
+        }
+        self.end(&elections, token).await;
+    }
+
+    /// The token of the lead, if this replica has it now.
+    async fn campaign(&self, elections: &Elections, period: Duration) -> Result<Option<u64>, Fault> {
+        let term = (period * 3).max(Duration::from_secs(15));
+        match elections.campaign(ELECTION, &self.candidate, term, Duration::ZERO).await {
+            Ok(held) => Ok(Some(held.token)),
+            Err(fault) if fault.code == Code::Conflict => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn end(&self, elections: &Elections, token: Option<u64>) {
+        let Some(token) = token else { return };
+        let booked = self.book(self.clock.now_ms()).await;
+        let resigned = elections.resign(ELECTION, &self.candidate, token).await;
+        for fault in [booked.err(), resigned.err()].into_iter().flatten() {
+            tracing::debug!(%fault, "the next replica takes over when the term ends");
+        }
+    }
+
+    /// Enters what was counted since the last time into the books. A replica that does not lead counts the same calls as the one that
+    /// does, and enters nothing.
+    pub(super) async fn book(&self, now_ms: UnixMs) -> Result<(), Fault> {
+        let Figures::Recorder(scraper) = &*self.figures else { return Ok(()) };
+        let books = scraper.tally.lock().take();
+        if !self.leads.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        slo::enter(&*self.store, now_ms, &books).await.inspect_err(|_| scraper.tally.lock().put_back(&books))
+    }
+}
