@@ -121,11 +121,7 @@ pub(super) fn spoken(name: &str, outcome: Result<Box<RawValue>, RpcError>) -> Re
         Err(error) => error,
     };
     match error.code {
-        codes::UNSUPPORTED_VERSION => {
-            let supported = error.data.as_ref().and_then(|data| data.get("supported")?.as_array());
-            let supported = supported.into_iter().flatten().filter_map(|version| version.as_str().map(Into::into));
-            older(name, &supported.collect::<Vec<String>>())
-        }
+        codes::UNSUPPORTED_VERSION => older(name, &supported(&error)),
         codes::HEADER_MISMATCH | codes::MISSING_CAPABILITY => Err(error.into()),
         _ => {
             tracing::debug!(name, %error, "a server of an older revision");
@@ -142,4 +138,16 @@ fn older(name: &str, versions: &[String]) -> Result<Option<Discovered>, LinkErro
     let spoken: Vec<String> = versions.iter().take(10).map(|version| version.chars().take(40).collect()).collect();
     let fault = Fault::new(kernel::Code::Unsupported, format!("{name} speaks only {}", spoken.join(", ")));
     Err(fault.hint(format!("spoken here: {}", Revision::ALL.map(Revision::as_str).join(", "))).into())
+}
+
+/// The revisions an error says are supported.
+fn supported(error: &RpcError) -> Vec<String> {
+    let listed = error.data.as_ref().and_then(|data| data.get("supported")?.as_array());
+    listed.into_iter().flatten().filter_map(|version| version.as_str().map(Into::into)).collect()
+}
+
+/// Whether a server refuses a request for its revision and offers the very same: then it may be sent again.
+pub(super) fn is_offered_again(error: &RpcError) -> bool {
+    error.code == codes::UNSUPPORTED_VERSION
+        && supported(error).iter().any(|version| version == Revision::CURRENT.as_str())
 }

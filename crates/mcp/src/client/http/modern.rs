@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::changes;
 use super::super::end::End;
-use super::super::handshake::Discovered;
+use super::super::handshake::{Discovered, is_offered_again};
 use super::super::outgoing::{self, AboutUs};
 use super::super::patience::Patience;
 use super::super::rounds::Rounds;
@@ -96,6 +96,7 @@ impl ModernLink {
                 self.learn_all(ctx).await?;
                 self.ask(request, ctx).await
             }
+            Err(LinkError::Rpc(error)) if is_offered_again(&error) => self.ask(request, ctx).await,
             done => done,
         }
     }

@@ -74,6 +74,15 @@ impl HttpServer {
 
 /// Asks in the current revision. `None`: whoever is there does not speak it.
 async fn discover(endpoint: &Endpoint, about_us: &AboutUs) -> Result<Option<Discovered>, LinkError> {
+    let Some(mut response) = ask(endpoint, about_us).await? else { return Ok(None) };
+    if response.outcome.as_ref().is_err_and(handshake::is_offered_again) {
+        let Some(again) = ask(endpoint, about_us).await? else { return Ok(None) };
+        response = again;
+    }
+    handshake::spoken(&endpoint.host, response.outcome)
+}
+
+async fn ask(endpoint: &Endpoint, about_us: &AboutUs) -> Result<Option<Response>, LinkError> {
     let method = "server/discover";
     let params = handshake::discover_params(about_us);
     let text = wire::request_text(&Id::Number(0), method, Some(&params));
@@ -98,5 +107,5 @@ async fn discover(endpoint: &Endpoint, about_us: &AboutUs) -> Result<Option<Disc
             return if says_no_more { Err(fault.into()) } else { Ok(None) };
         }
     };
-    handshake::spoken(&endpoint.host, response.outcome)
+    Ok(Some(response))
 }
