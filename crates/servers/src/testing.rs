@@ -173,3 +173,29 @@ async fn every_call_leaves_a_row_in_the_audit_trail() {
     assert_eq!((row.caller.as_str(), row.action.as_str(), row.outcome.as_str()), ("ann", "uuid", "invalid_argument"));
     assert_eq!(row.arguments, r#"{"count":0}"#);
 }
+
+/// A model chooses a tool, and fills in what it takes, by these texts alone.
+#[test]
+fn every_tool_and_everything_it_takes_is_described() {
+    let world = World::default();
+    let mut bare = Vec::new();
+    for name in crate::NAMES {
+        let service = crate::build(name, &world.ports(), &crate::ServersConfig::default(), shared(&world)).unwrap();
+        for def in service.tools() {
+            let tool = format!("{name}.{}", def.name);
+            jsonschema::validator_for(&def.input).unwrap_or_else(|error| panic!("inputSchema of {tool}: {error}"));
+            if def.about.len() < 20 {
+                bare.push(tool.clone());
+            }
+            let fields = def.input["properties"].as_object().into_iter().flatten();
+            bare.extend(
+                fields.filter(|(_, schema)| !is_described(schema)).map(|(field, _)| format!("{tool}: {field}")),
+            );
+        }
+    }
+    assert!(bare.is_empty(), "without a description: {}", bare.join(", "));
+}
+
+fn is_described(schema: &Value) -> bool {
+    schema["description"].as_str().is_some_and(|text| !text.is_empty()) || schema.get("$ref").is_some()
+}

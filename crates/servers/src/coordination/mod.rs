@@ -182,7 +182,7 @@ tools! { Coordination::NAME;
     ACQUIRE_LOCK = "acquire_lock": fn(AcquireLockRequest) -> Lock, Hints::OPERATE.within(WAITING_TIME);
     /// Extends a lock that is held with this token.
     RENEW_LOCK = "renew_lock": fn(RenewLockRequest) -> Lock, Hints { idempotent: true, ..Hints::OPERATE };
-    /// Gives a lock back.
+    /// Gives a lock back before its time is over.
     RELEASE_LOCK = "release_lock": fn(ReleaseLockRequest) -> Given, Hints::OPERATE;
     /// Lists the locks that are held, by whom and until when.
     LIST_LOCKS = "list_locks": fn(ListLocksRequest) -> ListLocksResponse, Hints::READ;
@@ -190,7 +190,7 @@ tools! { Coordination::NAME;
     CAMPAIGN = "campaign": fn(CampaignRequest) -> Lead, Hints { idempotent: true, ..Hints::OPERATE.within(WAITING_TIME) };
     /// Ends a leader's term.
     RESIGN = "resign": fn(ResignRequest) -> Given, Hints::OPERATE;
-    /// Says who leads.
+    /// Says who leads an election, with which token and until when.
     LEADER = "leader": fn(LeaderRequest) -> LeaderResponse, Hints::READ;
     /// Waits until as many parties as agreed have come, then lets all of them go on.
     BARRIER = "barrier": fn(BarrierRequest) -> BarrierResponse, Hints::OPERATE.within(WAITING_TIME);

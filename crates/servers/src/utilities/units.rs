@@ -7,7 +7,7 @@ use num_traits::Signed;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::Utilities;
-use super::bounded::check_size;
+use super::bounded::{check_size, shown};
 use super::decimal::{Decimal, power_of_ten};
 
 /// Longest amount, in characters.
@@ -112,6 +112,10 @@ impl Utilities {
             return Err(Fault::invalid(text).hint("there is nothing smaller than the smallest unit: round it first"));
         };
         let smallest = amount.digits * power_of_ten(missing);
+        if smallest.bits() > 256 {
+            let text = format!("amount {} does not fit 256 bits", shown(&request.amount));
+            return Err(Fault::invalid(text).hint("no token has so much: look at the unit"));
+        }
         Ok(ConvertUnitsResponse {
             amount: Decimal { digits: smallest.clone(), places: to }.to_string(),
             smallest_hex: format!("{smallest:#x}"),

@@ -92,6 +92,13 @@ async fn units_refuse_what_is_no_amount() {
     units("1", json!(1.5), json!("wei"), expect!["invalid_argument: arguments.from: invalid type: floating point `1.5`, expected one of wei, kwei, mwei, gwei, szabo, finney, ether, or a number of decimals from 0 to 77 (the tool's inputSchema says what it takes)"]).await;
     units(&"9".repeat(201), json!("ether"), json!("wei"), expect!["too_large: amount has 201 bytes (at most 200)"])
         .await;
+    units(
+        "1e60",
+        json!("ether"),
+        json!("wei"),
+        expect!["invalid_argument: amount `1e60` does not fit 256 bits (no token has so much: look at the unit)"],
+    )
+    .await;
     check("convert_units", json!({ "amount": 1, "from": "wei", "to": "wei" }), expect!["invalid_argument: arguments.amount: invalid type: integer `1`, expected a string (the tool's inputSchema says what it takes)"]).await;
     check(
         "convert_units",
