@@ -34,7 +34,15 @@ impl Upstream {
     async fn send(&self, request: &Request, ctx: &Ctx) -> Result<Reply, LinkError> {
         let live = self.live().await?;
         let link = live.link_for(ctx).await?;
-        let sent = link.request(request, ctx).await;
+        let mut sent = link.request(request, ctx).await;
+        // It died before the supervisor knew: what never left may wait for the next one.
+        if let Err(error) = &sent
+            && error.is_unsent()
+            && Arc::ptr_eq(&link, &live.shared)
+            && let Some(next) = self.live_after(&live).await
+        {
+            sent = next.link_for(ctx).await?.request(request, ctx).await;
+        }
         if let Err(LinkError::Fault(fault)) = &sent
             && fault.code == Code::Unavailable
         {

@@ -188,13 +188,25 @@ impl Upstream {
 
     /// The upstream, connected. Waits a moment for one that is on its way.
     async fn live(&self) -> Result<Arc<Live>, Fault> {
-        if let Some(live) = self.live.read().clone() {
-            return Ok(live);
+        self.awaited(|_| true).await.ok_or_else(|| self.absent())
+    }
+
+    /// The connection that comes after one that ended, if it comes within a moment.
+    async fn live_after(&self, ended: &Arc<Live>) -> Option<Arc<Live>> {
+        self.look_after();
+        self.awaited(|now| !Arc::ptr_eq(now, ended)).await
+    }
+
+    /// The connection once it is a good one. What counts is the connection: how it stands is said a little later.
+    async fn awaited(&self, good: impl Fn(&Arc<Live>) -> bool) -> Option<Arc<Live>> {
+        let now = || self.live.read().clone().filter(&good);
+        if let Some(live) = now() {
+            return Some(live);
         }
         let mut stand = self.stand.subscribe();
-        let settled = stand.wait_for(|stand| !matches!(stand.state, State::Starting | State::BackingOff));
+        let settled = stand.wait_for(|stand| now().is_some() || matches!(stand.state, State::Failed | State::Stopped));
         drop(timeout(WAIT_TIME, settled).await);
-        self.live.read().clone().ok_or_else(|| self.absent())
+        now()
     }
 
     fn absent(&self) -> Fault {

@@ -257,7 +257,7 @@ impl Link for ChannelLink {
 
     async fn request(&self, request: &Request, ctx: &Ctx) -> Result<Reply, LinkError> {
         if let Some(fault) = self.end.reason() {
-            return Err(fault.into());
+            return Err(LinkError::unsent(fault).into());
         }
         let work = async {
             let mut reply = self.ask(request, ctx).await?;

@@ -201,7 +201,7 @@ impl Inner {
             return Ok(current);
         }
         if let Some(fault) = self.end.reason() {
-            return Err(fault.into());
+            return Err(LinkError::unsent(fault).into());
         }
         let fresh = shake_hands(&self.endpoint, &self.user, &self.about_us).await.map_err(|refusal| match refusal {
             Refusal::Other(error) => error,

@@ -275,7 +275,7 @@ impl Link for ModernLink {
 
     async fn request(&self, request: &Request, ctx: &Ctx) -> Result<Reply, LinkError> {
         if let Some(fault) = self.end.reason() {
-            return Err(fault.into());
+            return Err(LinkError::unsent(fault).into());
         }
         let work = async {
             let mut reply = self.ask_anew(request, ctx).await?;
