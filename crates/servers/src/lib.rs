@@ -52,6 +52,7 @@ servers! {
     coordination: Coordination,
     legacy: Legacy,
     logging: Logging,
+    monitoring: Monitoring,
     utilities: Utilities,
 }
 
