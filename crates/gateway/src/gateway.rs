@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use kernel::fleet::Instance;
 use kernel::{Fault, OnEnd, Ports, Tasks, UnixMs};
-use mcp::handler::CHANGES_MAX;
+use mcp::handler::{CHANGES_MAX, Identity};
 use mcp::service::Shared;
 use mcp::{Change, Handler, Service};
 use parking_lot::{Mutex, RwLock};
@@ -63,6 +63,8 @@ pub struct Gateway {
     pub(crate) seen: Mutex<Vec<Instance>>,
     pub(crate) remotes: Mutex<BTreeMap<String, Arc<Remote>>>,
     upstreams: OnceLock<Arc<Upstreams>>,
+    /// Who answers for the whole: made once, since every request asks.
+    pub(crate) identity: OnceLock<Arc<Identity>>,
     toolsets: BTreeMap<String, Toolset>,
     parts: RwLock<BTreeMap<String, Joined>>,
     locals: RwLock<BTreeMap<&'static str, Arc<Service>>>,
@@ -84,6 +86,7 @@ impl Gateway {
         Arc::new(Self {
             events: Events::new(&ports),
             started_ms: ports.clock.now_ms(),
+            identity: OnceLock::new(),
             toolsets: toolsets(&config.toolsets),
             parts: RwLock::default(),
             locals: RwLock::default(),

@@ -54,7 +54,9 @@ impl View {
                 Scope::Toolset(sets.get(&name).cloned().ok_or_else(|| unknown("toolset", &name, &known))?)
             }
         };
-        let identity = Arc::new(identity_of(&scope, &gateway.shared));
+        let make = || Arc::new(identity_of(&scope, &gateway.shared));
+        let identity =
+            if matches!(scope, Scope::All) { Arc::clone(gateway.identity.get_or_init(make)) } else { make() };
         Ok(Self { gateway: Arc::clone(gateway), scope, identity })
     }
 
