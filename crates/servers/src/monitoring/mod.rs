@@ -216,7 +216,7 @@ tools! { Monitoring::NAME;
     SILENCE = "silence": fn(SilenceRequest) -> Silence, Hints::OPERATE;
     /// Lists silences: what, by whom, why, until when.
     LIST_SILENCES = "list_silences": fn(ListSilencesRequest) -> ListSilencesResponse, Hints::READ;
-    /// Ends a silence now.
+    /// Ends a silence now: what it kept quiet is told of again.
     EXPIRE_SILENCE = "expire_silence": fn(ExpireSilenceRequest) -> Silence, Hints { idempotent: false, ..Hints::SET };
     /// Fires an alert that resolves itself, to see that it arrives where it should.
     TEST_ALERT = "test_alert": fn(TestAlertRequest) -> Alert, Hints::OPERATE;

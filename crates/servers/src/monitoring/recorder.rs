@@ -85,7 +85,9 @@ impl Recorder {
         Self { limits, lanes: BTreeMap::new(), metas: BTreeMap::new() }
     }
 
-    /// Records a scrape of `target` taken at `at_ms`; each sample gets `labels` where it does not have them itself.
+    /// Records a scrape of `target` taken at `at_ms`; each sample gets `labels` where it does not have them itself. Tells `grew` of
+    /// every series that changed since the target's last scrape and by how much, as if all were counters: one that is new was at zero
+    /// before, one that fell was reset.
     ///
     /// # Errors
     /// When something in it is no sample: then nothing of it is kept.
@@ -95,6 +97,7 @@ impl Recorder {
         at_ms: UnixMs,
         labels: &[(&str, &str)],
         text: &str,
+        mut grew: impl FnMut(&Labels, f64),
     ) -> Result<Scraped, Fault> {
         let lines: Vec<Line<'_>> = exposition::lines(text).collect::<Result<_, _>>()?;
         self.check_clock(target, at_ms);
@@ -115,16 +118,22 @@ impl Recorder {
         }
         let number = self.begin(target, at_ms);
         let lane = self.lanes.entry(target.to_owned()).or_default();
+        // What was before the first look at a target is nobody's growth.
+        let watched = lane.times.len() > 1;
         for line in lines {
             match line {
                 Line::Sample { series, value } => {
                     if let Some(labels) = new.remove(series) {
                         lane.series.insert(series.into(), Track { labels, changes: VecDeque::new(), seen: number });
                     }
-                    if let Some(track) = lane.series.get_mut(series) {
-                        track.push(number, value);
-                        scraped.samples += 1;
+                    let Some(track) = lane.series.get_mut(series) else { continue };
+                    let before =
+                        track.changes.back().map_or(0.0, |(_, last)| if is_stale(*last) { 0.0 } else { *last });
+                    if watched && before != value {
+                        grew(&track.labels, if value > before { value - before } else { value });
                     }
+                    track.push(number, value);
+                    scraped.samples += 1;
                 }
                 Line::Type { family, kind } => kind.clone_into(&mut meta(&mut self.metas, family).kind),
                 Line::Help { family, text } => text.clone_into(&mut meta(&mut self.metas, family).help),
@@ -296,17 +305,27 @@ impl Lane {
 }
 
 impl Source for Recorder {
-    fn select(&self, selector: &VectorSelector, after_ms: UnixMs, until_ms: UnixMs) -> Vec<Series> {
-        let mut found = Vec::new();
+    fn select(
+        &self,
+        selector: &VectorSelector,
+        after_ms: UnixMs,
+        until_ms: UnixMs,
+        samples_max: usize,
+    ) -> Option<Vec<Series>> {
+        let (mut found, mut held) = (Vec::new(), 0);
         for lane in self.lanes.values() {
             for track in lane.series.values().filter(|track| matches(selector, &track.labels)) {
                 let samples = lane.samples(track, after_ms, until_ms);
+                held += samples.len();
+                if held > samples_max {
+                    return None;
+                }
                 if !samples.is_empty() {
                     found.push(Series { labels: track.labels.clone(), samples });
                 }
             }
         }
-        found
+        Some(found)
     }
 }
 
@@ -320,7 +339,7 @@ mod tests {
     const LIMITS: Limits = Limits { retention_ms: 600_000, series_max: 100, changes_max: 10_000 };
 
     fn scrape(recorder: &mut Recorder, target: &str, at_ms: UnixMs, text: &str) {
-        recorder.record(target, at_ms, &[("instance", target)], text).unwrap();
+        recorder.record(target, at_ms, &[("instance", target)], text, |_, _| {}).unwrap();
         recorder.finish(target, at_ms);
     }
 
@@ -375,7 +394,7 @@ mod tests {
             ask(&recorder, "a[1m]", 45_000),
             "[(25000, 5.0), (30000, 6.0), (35000, 7.0), (40000, 8.0), (45000, 9.0)]"
         );
-        let scraped = recorder.record("t", 50_000, &[], "a 1\nb 1\nc 1\nd 1\nd 1").unwrap();
+        let scraped = recorder.record("t", 50_000, &[], "a 1\nb 1\nc 1\nd 1\nd 1", |_, _| {}).unwrap();
         assert_eq!(scraped, Scraped { samples: 3, refused: 2 });
         let mut busy = Recorder::new(Limits { changes_max: 12, ..LIMITS });
         for n in 0..30 {
@@ -389,13 +408,25 @@ mod tests {
     fn a_bad_scrape_leaves_nothing_and_clocks_may_step_back() {
         let mut recorder = Recorder::new(LIMITS);
         scrape(&mut recorder, "t", 100_000, "a 1");
-        assert!(recorder.record("t", 105_000, &[], "a 2\nb{x} 1").is_err());
-        assert!(recorder.record("t", 105_000, &[], "a 2\nnonsense").is_err());
+        assert!(recorder.record("t", 105_000, &[], "a 2\nb{x} 1", |_, _| {}).is_err());
+        assert!(recorder.record("t", 105_000, &[], "a 2\nnonsense", |_, _| {}).is_err());
         assert_eq!(ask(&recorder, "a", 105_000), "1");
         scrape(&mut recorder, "t", 99_000, "a 3");
         assert_eq!(ask(&recorder, "a", 100_001), "3", "a small step back goes on a little later");
         scrape(&mut recorder, "t", 1_000, "a 4");
         assert_eq!(ask(&recorder, "a[5m]", 2_000), "[(1000, 4.0)]", "a great one starts anew");
+    }
+
+    #[test]
+    fn tells_what_grew_through_resets_and_gaps() {
+        let mut recorder = Recorder::new(LIMITS);
+        let mut story = String::new();
+        for (n, text) in ["a 5", "a 7", "a 7\nb 2", "a 3\nb 2", "b 2", "a 1\nb 2"].iter().enumerate() {
+            let grew = |labels: &Labels, grown: f64| story.push_str(&format!("{n}: {} by {grown}, ", labels.name()));
+            recorder.record("t", n as i64 * 5_000, &[], text, grew).unwrap();
+            recorder.finish("t", n as i64 * 5_000);
+        }
+        assert_eq!(story, "1: a by 2, 2: b by 2, 3: a by 3, 5: a by 1, ");
     }
 
     #[test]

@@ -116,9 +116,8 @@ impl Scraper {
         let labels = [("instance", instance.as_str()), ("job", JOB)];
         let mut recorder = self.recorder.lock();
         let kept = text.and_then(|text| {
-            let kept = recorder.record(&instance, now_ms, &labels, &text)?;
-            self.tally.lock().count(&instance, &text);
-            Ok(kept)
+            let mut tally = self.tally.lock();
+            recorder.record(&instance, now_ms, &labels, &text, |labels, grown| tally.count(labels, grown))
         });
         match &kept {
             Ok(scraped) => (target.samples, target.refused) = (scraped.samples as u64, scraped.refused as u64),
@@ -180,7 +179,13 @@ async fn read_remote(url: &str) -> Result<String, Fault> {
 }
 
 impl Source for Scraper {
-    fn select(&self, selector: &VectorSelector, after_ms: UnixMs, until_ms: UnixMs) -> Vec<Series> {
-        self.recorder.lock().select(selector, after_ms, until_ms)
+    fn select(
+        &self,
+        selector: &VectorSelector,
+        after_ms: UnixMs,
+        until_ms: UnixMs,
+        samples_max: usize,
+    ) -> Option<Vec<Series>> {
+        self.recorder.lock().select(selector, after_ms, until_ms, samples_max)
     }
 }

@@ -3,14 +3,14 @@
 //! With a Prometheus the figures are asked of it. Otherwise they come from books of our own: one an hour in the store, with each server's
 //! calls, failures and times, kept for [`BOOKS_KEPT_MS`], so that a window of weeks survives restarts though samples do not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use kernel::store::{Expect, LIST_MAX, Store, Write};
 use kernel::{Code, Fault, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::exposition::{self, Line};
+use super::promql::Labels;
 
 /// Where the books are kept in the store, by hour.
 const SPACE: &str = "slo";
@@ -58,45 +58,22 @@ fn add(books: &mut Books, others: &Books) {
     }
 }
 
-/// Counts from scrape to scrape what is not yet in a book.
+/// Counts what is not yet in a book.
 #[derive(Default)]
 pub(super) struct Tally {
-    /// The counters' last values, by target and series.
-    last: HashMap<String, HashMap<String, f64>>,
     pending: Books,
 }
 
 impl Tally {
-    /// Counts what a target's counters grew by since its last scrape. A counter that is new was at zero before; one that fell was reset.
-    pub(super) fn count(&mut self, target: &str, text: &str) {
-        let wanted = text.lines().map(str::trim).filter(|line| line.starts_with(CALLS) || line.starts_with(TIMES));
-        let before = self.last.remove(target);
-        let mut now = HashMap::new();
-        for line in wanted.flat_map(exposition::lines).flatten() {
-            let Line::Sample { series, value } = line else { continue };
-            if let Some(before) = &before {
-                let grown = match before.get(series) {
-                    Some(last) if value >= *last => value - last,
-                    _ => value,
-                };
-                if grown > 0.0 {
-                    self.book(series, grown);
-                }
-            }
-            now.insert(series.to_owned(), value);
-        }
-        self.last.insert(target.to_owned(), now);
-    }
-
-    fn book(&mut self, series: &str, grown: f64) {
-        let Ok(labels) = exposition::labels(series, &[]) else { return };
+    /// Counts what a series grew by.
+    pub(super) fn count(&mut self, labels: &Labels, grown: f64) {
         let one_of = |list: &str, value: &str| list.split('|').any(|known| known == value);
-        let server = labels.get("server");
-        if server.is_empty() {
+        let (name, server) = (labels.name(), labels.get("server"));
+        if server.is_empty() || (name != CALLS && name != TIMES) {
             return;
         }
         let book = self.pending.entry(server.to_owned()).or_default();
-        if labels.name() == CALLS {
+        if name == CALLS {
             book.calls += grown;
             if one_of(FAILURES, labels.get("outcome")) {
                 book.failed += grown;
@@ -207,7 +184,8 @@ pub(super) fn slow(book: &Book, seconds: f64) -> Option<(f64, f64, f64)> {
     let mut bounds: Vec<(f64, f64)> = bounds.collect();
     bounds.sort_by(|a, b| a.0.total_cmp(&b.0));
     let all = bounds.last()?.1;
-    let (bound, fast) = bounds.iter().rev().find(|(bound, _)| *bound <= seconds).copied()?;
+    // Counts are cumulative: a bound that has none is below all that have some, and nothing was that fast.
+    let (bound, fast) = bounds.iter().rev().find(|(bound, _)| *bound <= seconds).copied().unwrap_or((seconds, 0.0));
     Some((all, (all - fast).max(0.0), bound))
 }
 
@@ -217,50 +195,46 @@ mod tests {
 
     use super::*;
 
-    const FIRST: &str = r#"
-        mcp_commands_total{server="a",tool="x",outcome="ok"} 10
-        mcp_commands_total{server="a",tool="x",outcome="timeout"} 1
-        mcp_response_time_seconds_bucket{server="a",tool="x",le="0.1"} 8
-        mcp_response_time_seconds_bucket{server="a",tool="x",le="1.0"} 10
-        mcp_response_time_seconds_bucket{server="a",tool="x",le="+Inf"} 11
-    "#;
-    const THEN: &str = r#"
-        mcp_commands_total{server="a",tool="x",outcome="ok"} 16
-        mcp_commands_total{server="a",tool="x",outcome="timeout"} 2
-        mcp_commands_total{server="a",tool="x",outcome="not_found"} 3
-        mcp_commands_total{server="b",tool="tail",outcome="ok"} 1
-        mcp_response_time_seconds_bucket{server="a",tool="x",le="0.1"} 12
-        mcp_response_time_seconds_bucket{server="a",tool="x",le="1.0"} 19
-        mcp_response_time_seconds_bucket{server="a",tool="x",le="+Inf"} 21
-        mcp_response_time_seconds_bucket{server="b",tool="tail",le="+Inf"} 1
-    "#;
+    fn labels(text: &str) -> Labels {
+        super::super::exposition::labels(text, &[]).unwrap()
+    }
 
     #[tokio::test]
     async fn books_what_grew_and_adds_it_up_over_hours() {
         let world = World::default();
         let mut tally = Tally::default();
-        tally.count("t", FIRST);
-        assert_eq!(tally.take(), Books::new(), "what was before the first look is nobody's");
-        tally.count("t", THEN);
+        for (series, grown) in [
+            (r#"mcp_commands_total{server="a",tool="x",outcome="ok"}"#, 6.0),
+            (r#"mcp_commands_total{server="a",tool="x",outcome="timeout"}"#, 1.0),
+            (r#"mcp_commands_total{server="a",tool="x",outcome="not_found"}"#, 3.0),
+            (r#"mcp_commands_total{server="b",tool="tail",outcome="ok"}"#, 1.0),
+            (r#"mcp_commands_total{tool="x",outcome="ok"}"#, 1.0),
+            (r#"mcp_response_time_seconds_bucket{server="a",tool="x",le="0.1"}"#, 4.0),
+            (r#"mcp_response_time_seconds_bucket{server="a",tool="x",le="1.0"}"#, 9.0),
+            (r#"mcp_response_time_seconds_bucket{server="a",tool="x",le="+Inf"}"#, 10.0),
+            (r#"mcp_response_time_seconds_bucket{server="b",tool="tail",le="+Inf"}"#, 1.0),
+            (r#"other{server="a"}"#, 1.0),
+        ] {
+            tally.count(&labels(series), grown);
+        }
         let books = tally.take();
-        assert_eq!((books["a"].calls, books["a"].failed, books["b"].calls), (10.0, 1.0, 1.0));
+        assert_eq!((books["a"].calls, books["a"].failed, books["b"].calls, books.len()), (10.0, 1.0, 1.0, 2));
         assert_eq!(slow(&books["a"], 0.5), Some((10.0, 6.0, 0.1)));
         assert_eq!(slow(&books["a"], 1.0), Some((10.0, 1.0, 1.0)));
-        assert_eq!(slow(&books["a"], 0.01), None, "finer than anything measured");
+        assert_eq!(slow(&books["a"], 0.01), Some((10.0, 10.0, 0.01)), "nothing was that fast");
         assert_eq!(slow(&books["b"], 1.0), None, "waiting is no slowness");
-        // The process was started anew.
-        tally.count("t", FIRST);
+        tally.put_back(&books);
         tally.put_back(&books);
         let books = tally.take();
-        assert_eq!((books["a"].calls, books["a"].failed), (21.0, 2.0));
+        assert_eq!((books["a"].calls, books["a"].failed), (20.0, 2.0));
 
         let now_ms = world.clock.now_ms();
         enter(&*world.store, now_ms, &books).await.unwrap();
         enter(&*world.store, now_ms + 5 * HOUR_MS, &books).await.unwrap();
         enter(&*world.store, now_ms + 5 * HOUR_MS, &books).await.unwrap();
         let (all, first) = sum(&*world.store, now_ms).await.unwrap();
-        assert_eq!((all["a"].calls, first), (63.0, Some(now_ms)));
-        assert_eq!(sum(&*world.store, now_ms + HOUR_MS).await.unwrap().0["a"].calls, 42.0);
+        assert_eq!((all["a"].calls, first), (60.0, Some(now_ms)));
+        assert_eq!(sum(&*world.store, now_ms + HOUR_MS).await.unwrap().0["a"].calls, 40.0);
         assert_eq!(sum(&*world.store, now_ms + 6 * HOUR_MS).await.unwrap(), (Books::new(), None));
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use kernel::{Fault, UnixMs};
 use promql_parser::parser::{Expr, SubqueryExpr, VectorSelector};
 
-use super::plan::{self, Bounds, Loaded, millis};
+use super::plan::{self, Bounds, Load, Loaded, millis};
 use super::value::distinct;
 use super::window::{Ranged, Window};
 use super::{LOOKBACK_MS, Labels, Point, SAMPLES_MAX, STEP_SAMPLES_MAX, SUBQUERY_STEP_MS};
@@ -24,12 +24,22 @@ pub(super) struct Eval {
 }
 
 impl Eval {
-    /// Reads everything that `expr` needs between two moments.
-    pub(super) fn load(expr: &Expr, source: &dyn Source, start_ms: UnixMs, end_ms: UnixMs) -> Result<Self, Fault> {
-        let bounds = Bounds { start_ms, end_ms };
-        let mut loaded = Loaded::new();
-        plan::load(expr, source, bounds, (start_ms, end_ms), &mut loaded)?;
-        Ok(Self { loaded, bounds, looked_at: Cell::new(0), before_step: Cell::new(0) })
+    /// Reads everything that `expr` needs to be evaluated at any moment of `span`, at most `held_max` samples.
+    pub(super) fn load(
+        expr: &Expr,
+        source: &dyn Source,
+        bounds: Bounds,
+        span: (UnixMs, UnixMs),
+        held_max: usize,
+    ) -> Result<Self, Fault> {
+        let mut load = Load { source, bounds, room: held_max, loaded: Loaded::new() };
+        load.expr(expr, span)?;
+        Ok(Self { loaded: load.loaded, bounds, looked_at: Cell::new(0), before_step: Cell::new(0) })
+    }
+
+    /// Samples looked at so far.
+    pub(super) fn looked_at(&self) -> usize {
+        self.looked_at.get()
     }
 
     /// One step of a query.

@@ -17,12 +17,13 @@ mod window;
 
 use std::collections::BTreeMap;
 
-use kernel::{Fault, UnixMs};
+use kernel::{Code, Fault, UnixMs};
 use promql_parser::parser::token::{T_BOTTOMK, T_TOPK};
 use promql_parser::parser::{self, Expr};
 
 pub use check::{SUPPORTED_AGGREGATIONS, supported_functions};
 use eval::Eval;
+use plan::Bounds;
 pub use plan::reach_ms;
 pub use value::{Labels, Point, STALE, Sample, Series, Source, Value, is_stale, matches};
 
@@ -31,9 +32,11 @@ pub const EXPRESSION_BYTES_MAX: usize = 4_096;
 /// Most steps of one range query.
 pub const STEPS_MAX: i64 = 2_000;
 /// Most samples one query may look at, over all its steps.
-pub const SAMPLES_MAX: usize = 20_000_000;
-/// Most samples one step of a query may look at: other work waits for it.
+pub const SAMPLES_MAX: usize = 200_000_000;
+/// Most samples one step of a query may look at (other work waits for it), and hold in memory.
 pub const STEP_SAMPLES_MAX: usize = 4_000_000;
+/// Samples held in memory for several steps together.
+const HELD_SAMPLES: usize = 1_000_000;
 /// How long a sample stays the value of its series, in milliseconds.
 pub const LOOKBACK_MS: i64 = 5 * 60_000;
 /// The step of a subquery that names none, in milliseconds.
@@ -59,7 +62,8 @@ impl Query {
 
     /// Its value at one moment.
     pub fn instant(&self, source: &dyn Source, at_ms: UnixMs) -> Result<Value, Fault> {
-        let eval = Eval::load(&self.expr, source, at_ms, at_ms)?;
+        let bounds = Bounds { start_ms: at_ms, end_ms: at_ms };
+        let eval = Eval::load(&self.expr, source, bounds, (at_ms, at_ms), STEP_SAMPLES_MAX)?;
         let mut value = eval.step(&self.expr, at_ms)?;
         if let Value::Vector(points) = &mut value
             && !self.is_ordered()
@@ -78,24 +82,30 @@ impl Query {
         step_ms: i64,
     ) -> Result<Vec<Series>, Fault> {
         check_range(start_ms, end_ms, step_ms)?;
-        let eval = Eval::load(&self.expr, source, start_ms, end_ms)?;
+        let bounds = Bounds { start_ms, end_ms };
         let mut series: BTreeMap<Labels, Vec<Sample>> = BTreeMap::new();
-        let mut at_ms = start_ms;
+        let (mut at_ms, mut looked_at) = (start_ms, 0);
+        // As many steps at once as memory allows: the first try takes all.
+        let mut together = (end_ms - start_ms) / step_ms;
         while at_ms <= end_ms {
-            match eval.step(&self.expr, at_ms)? {
-                Value::Scalar(value) => series.entry(Labels::default()).or_default().push((at_ms, value)),
-                Value::Vector(points) => {
-                    for point in points {
-                        series.entry(point.labels).or_default().push((at_ms, point.value));
-                    }
+            let last_ms = (at_ms + together * step_ms).min(end_ms);
+            let held_max = if together > 0 { HELD_SAMPLES } else { STEP_SAMPLES_MAX };
+            let eval = match Eval::load(&self.expr, source, bounds, (at_ms, last_ms), held_max) {
+                Err(fault) if fault.code == Code::TooLarge && together > 0 => {
+                    together /= 4;
+                    continue;
                 }
-                Value::Text(_) | Value::Matrix(_) => {
-                    return Err(Fault::invalid("a range query needs an expression that is a number or a vector")
-                        .hint("wrap a range like metric[5m] in a function such as rate()"));
-                }
+                other => other?,
+            };
+            while at_ms <= last_ms {
+                add(&mut series, eval.step(&self.expr, at_ms)?, at_ms)?;
+                at_ms += step_ms;
+                tokio::task::yield_now().await;
             }
-            at_ms += step_ms;
-            tokio::task::yield_now().await;
+            looked_at += eval.looked_at();
+            if looked_at > SAMPLES_MAX {
+                return Err(plan::too_many());
+            }
         }
         Ok(series.into_iter().map(|(labels, samples)| Series { labels, samples }).collect())
     }
@@ -108,6 +118,23 @@ impl Query {
             _ => false,
         }
     }
+}
+
+/// Adds what an expression is worth at `at_ms` to its series.
+fn add(series: &mut BTreeMap<Labels, Vec<Sample>>, value: Value, at_ms: UnixMs) -> Result<(), Fault> {
+    match value {
+        Value::Scalar(value) => series.entry(Labels::default()).or_default().push((at_ms, value)),
+        Value::Vector(points) => {
+            for point in points {
+                series.entry(point.labels).or_default().push((at_ms, point.value));
+            }
+        }
+        Value::Text(_) | Value::Matrix(_) => {
+            return Err(Fault::invalid("a range query needs an expression that is a number or a vector")
+                .hint("wrap a range like metric[5m] in a function such as rate()"));
+        }
+    }
+    Ok(())
 }
 
 /// Reads an expression, whoever will compute it.

@@ -47,59 +47,57 @@ impl Bounds {
     }
 }
 
-/// Loads what `expr` needs to be evaluated at any moment from `first_ms` to `last_ms`.
-pub(super) fn load(
-    expr: &Expr,
-    source: &dyn Source,
-    bounds: Bounds,
-    (first_ms, last_ms): (UnixMs, UnixMs),
-    loaded: &mut Loaded,
-) -> Result<(), Fault> {
-    let mut both = |expr: &Expr| load(expr, source, bounds, (first_ms, last_ms), loaded);
-    match expr {
-        Expr::Aggregate(aggregate) => {
-            if let Some(param) = &aggregate.param {
-                both(param)?;
-            }
-            both(&aggregate.expr)
-        }
-        Expr::Unary(unary) => both(&unary.expr),
-        Expr::Binary(binary) => both(&binary.lhs).and_then(|()| both(&binary.rhs)),
-        Expr::Paren(paren) => both(&paren.expr),
-        Expr::Call(call) => call.args.args.iter().try_for_each(|argument| both(argument)),
-        Expr::Subquery(subquery) => {
-            let moment = |at_ms| bounds.moment(at_ms, subquery.at.as_ref(), subquery.offset.as_ref());
-            let first_ms = moment(first_ms).saturating_sub(millis(subquery.range));
-            load(&subquery.expr, source, bounds, (first_ms, moment(last_ms)), loaded)
-        }
-        Expr::VectorSelector(selector) => select(selector, LOOKBACK_MS, source, bounds, (first_ms, last_ms), loaded),
-        Expr::MatrixSelector(matrix) => {
-            select(&matrix.vs, millis(matrix.range), source, bounds, (first_ms, last_ms), loaded)
-        }
-        Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => Ok(()),
-    }
+/// Loading under way.
+pub(super) struct Load<'a> {
+    pub(super) source: &'a dyn Source,
+    pub(super) bounds: Bounds,
+    /// Samples that may still be held.
+    pub(super) room: usize,
+    pub(super) loaded: Loaded,
 }
 
-fn select(
-    selector: &VectorSelector,
-    reach_ms: i64,
-    source: &dyn Source,
-    bounds: Bounds,
-    (first_ms, last_ms): (UnixMs, UnixMs),
-    loaded: &mut Loaded,
-) -> Result<(), Fault> {
-    let moment = |at_ms| bounds.moment(at_ms, selector.at.as_ref(), selector.offset.as_ref());
-    let series = source.select(selector, moment(first_ms).saturating_sub(reach_ms), moment(last_ms));
-    let held: usize = loaded.values().chain([&series]).flatten().map(|one| one.samples.len()).sum();
-    if held > super::SAMPLES_MAX {
-        return Err(too_many());
+impl Load<'_> {
+    /// Loads what `expr` needs to be evaluated at any moment of `span`.
+    pub(super) fn expr(&mut self, expr: &Expr, span: (UnixMs, UnixMs)) -> Result<(), Fault> {
+        match expr {
+            Expr::Aggregate(aggregate) => {
+                if let Some(param) = &aggregate.param {
+                    self.expr(param, span)?;
+                }
+                self.expr(&aggregate.expr, span)
+            }
+            Expr::Unary(unary) => self.expr(&unary.expr, span),
+            Expr::Binary(binary) => {
+                self.expr(&binary.lhs, span)?;
+                self.expr(&binary.rhs, span)
+            }
+            Expr::Paren(paren) => self.expr(&paren.expr, span),
+            Expr::Call(call) => call.args.args.iter().try_for_each(|argument| self.expr(argument, span)),
+            Expr::Subquery(subquery) => {
+                let moment = |at_ms| self.bounds.moment(at_ms, subquery.at.as_ref(), subquery.offset.as_ref());
+                let first_ms = moment(span.0).saturating_sub(millis(subquery.range));
+                let last_ms = moment(span.1);
+                self.expr(&subquery.expr, (first_ms, last_ms))
+            }
+            Expr::VectorSelector(selector) => self.select(selector, LOOKBACK_MS, span),
+            Expr::MatrixSelector(matrix) => self.select(&matrix.vs, millis(matrix.range), span),
+            Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => Ok(()),
+        }
     }
-    loaded.insert(key(selector), series);
-    Ok(())
+
+    fn select(&mut self, selector: &VectorSelector, reach_ms: i64, span: (UnixMs, UnixMs)) -> Result<(), Fault> {
+        let moment = |at_ms| self.bounds.moment(at_ms, selector.at.as_ref(), selector.offset.as_ref());
+        let after_ms = moment(span.0).saturating_sub(reach_ms);
+        let series = self.source.select(selector, after_ms, moment(span.1), self.room).ok_or_else(too_many)?;
+        let held: usize = series.iter().map(|one| one.samples.len()).sum();
+        self.room = self.room.saturating_sub(held);
+        self.loaded.insert(key(selector), series);
+        Ok(())
+    }
 }
 
 pub(super) fn too_many() -> Fault {
-    Fault::too_large(format!("the query looks at more than {} samples", super::SAMPLES_MAX))
+    Fault::too_large("the query looks at too many samples")
         .hint("select fewer series, shorten the range or widen the step")
 }
 

@@ -20,13 +20,21 @@ impl Table {
 }
 
 impl Source for Table {
-    fn select(&self, selector: &VectorSelector, after_ms: i64, until_ms: i64) -> Vec<Series> {
+    fn select(
+        &self,
+        selector: &VectorSelector,
+        after_ms: i64,
+        until_ms: i64,
+        samples_max: usize,
+    ) -> Option<Vec<Series>> {
         let inside = |(time, _): &Sample| *time > after_ms && *time <= until_ms;
         let cut = |one: &Series| Series {
             labels: one.labels.clone(),
             samples: one.samples.iter().copied().filter(inside).collect(),
         };
-        self.0.iter().filter(|one| matches(selector, &one.labels)).map(cut).collect()
+        let found: Vec<Series> = self.0.iter().filter(|one| matches(selector, &one.labels)).map(cut).collect();
+        let held: usize = found.iter().map(|one| one.samples.len()).sum();
+        (held <= samples_max).then_some(found)
     }
 }
 
@@ -171,6 +179,31 @@ async fn a_range_is_its_instants() {
     assert_eq!(query.range(&table, 0, i64::MAX, 1).await.unwrap_err().code, Code::TooLarge);
     assert_eq!(query.range(&table, 1, 0, 1).await.unwrap_err().code, Code::InvalidArgument);
     assert_eq!(query.range(&table, 0, 1, 0).await.unwrap_err().code, Code::InvalidArgument);
+}
+
+/// A source that gives no more than four minutes at a time.
+struct Tight(Table);
+
+impl Source for Tight {
+    fn select(
+        &self,
+        selector: &VectorSelector,
+        after_ms: i64,
+        until_ms: i64,
+        samples_max: usize,
+    ) -> Option<Vec<Series>> {
+        if until_ms - after_ms > 4 * STEP { None } else { self.0.select(selector, after_ms, until_ms, samples_max) }
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_does_not_fit_is_computed_in_pieces() {
+    let (table, tight) = (Table::read(WORLD), Tight(Table::read(WORLD)));
+    let query = Query::parse("sum by (server) (rate(calls[3m]))").unwrap();
+    let whole = query.range(&table, 2 * STEP, 9 * STEP, STEP / 2).await.unwrap();
+    assert_eq!(query.range(&tight, 2 * STEP, 9 * STEP, STEP / 2).await.unwrap(), whole);
+    let too_long = Query::parse("rate(calls[5m])").unwrap();
+    assert_eq!(too_long.range(&tight, 2 * STEP, 9 * STEP, STEP).await.unwrap_err().code, Code::TooLarge);
 }
 
 fn ask(table: &Table, text: &str, at_ms: i64) -> Vec<Point> {

@@ -88,9 +88,15 @@ pub struct Series {
 
 /// Where series come from.
 pub trait Source: Sync {
-    /// The series that `selector` matches, with their samples after `after_ms` and up to `until_ms`. Time modifiers of the selector
-    /// are the caller's affair.
-    fn select(&self, selector: &VectorSelector, after_ms: UnixMs, until_ms: UnixMs) -> Vec<Series>;
+    /// The series that `selector` matches, with their samples after `after_ms` and up to `until_ms`; nothing when these would be more
+    /// than `samples_max`. Time modifiers of the selector are the caller's affair.
+    fn select(
+        &self,
+        selector: &VectorSelector,
+        after_ms: UnixMs,
+        until_ms: UnixMs,
+        samples_max: usize,
+    ) -> Option<Vec<Series>>;
 }
 
 /// Whether `labels` are what `selector` asks for.
