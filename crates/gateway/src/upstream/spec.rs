@@ -95,9 +95,30 @@ impl UpstreamSpec {
                 Err(Fault::invalid("args, env and folder belong to a command"))
             }
             (Some(command), None) if command.is_empty() => Err(Fault::invalid("the command is empty")),
-            (Some(_), None) => self.check_values(&self.env),
+            (Some(_), None) => self.check_args().and_then(|()| self.check_values(&self.env)),
             (None, Some(url)) => self.check_url(url),
             _ => Err(Fault::invalid("an upstream has either a command or a url")),
+        }
+    }
+
+    /// Arguments are kept as they are, and every process of the machine can read them: no place for secrets.
+    fn check_args(&self) -> Result<(), Fault> {
+        let names_secret = |flag: &str| {
+            let name = flag.trim_start_matches('-').split('=').next().unwrap_or_default();
+            // A file or a variable that holds one is none.
+            let elsewhere = ["file", "path", "env", "name"].iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+            flag.starts_with('-') && is_secret_name(name) && !elsewhere
+        };
+        let followed = |at: usize| self.args.get(at + 1).is_some_and(|next| !next.starts_with('-'));
+        let secret =
+            self.args.iter().enumerate().find(|(at, arg)| names_secret(arg) && (arg.contains('=') || followed(*at)));
+        match secret {
+            Some((_, arg)) => {
+                let flag = arg.split('=').next().unwrap_or_default();
+                Err(Fault::invalid(format!("args: {flag}: a secret in clear"))
+                    .hint("give it to the program through `env`, as `env:NAME` or `file:PATH`"))
+            }
+            None => Ok(()),
         }
     }
 
@@ -258,6 +279,15 @@ mod tests {
                 "invalid_argument: API_KEY: a secret in clear (say where it is: `env:NAME` or `file:PATH`, after a scheme if there is one: `Bearer env:NAME`)"
             ],
         );
+        for (args, fine) in [
+            (json!(["--token", "abc"]), false),
+            (json!(["--api-key=abc"]), false),
+            (json!(["--token-file", "/run/token"]), true),
+            (json!(["--max-tokens", "5", "--token"]), true),
+        ] {
+            let spec = json!({ "name": "x", "command": "a", "args": args });
+            assert_eq!(serde_json::from_value::<UpstreamSpec>(spec).unwrap().check().is_ok(), fine, "{args}");
+        }
         check(
             json!({ "url": "https://example.com/?api_key=1" }),
             expect!["invalid_argument: url: a secret in clear (put it into `headers`, as `env:NAME` or `file:PATH`)"],

@@ -19,6 +19,8 @@ use super::pins::{Content, Pins, verdict};
 const PAGES_MAX: usize = 100;
 /// Tools of one upstream.
 const TOOLS_MAX: usize = 2_000;
+/// Bytes of all entries of one upstream's tools.
+const TOOLS_BYTES_MAX: usize = 16 << 20;
 
 /// A tool as it is now.
 #[derive(Debug, Clone)]
@@ -145,6 +147,7 @@ fn access(content: &Content, trust: bool) -> Access {
 async fn list(link: &dyn Link, name: &str) -> Result<Vec<UpstreamTool>, Fault> {
     let mut tools = Vec::new();
     let mut cursor: Option<String> = None;
+    let mut size = 0;
     for _ in 0..PAGES_MAX {
         let params = cursor.as_ref().map_or(json!({}), |cursor| json!({ "cursor": cursor }));
         let reply = ask(link, "tools/list", &params).await.map_err(as_fault)?;
@@ -153,13 +156,14 @@ async fn list(link: &dyn Link, name: &str) -> Result<Vec<UpstreamTool>, Fault> {
         let entries: Vec<&RawValue> =
             serde_json::from_str(splice::get(body, "tools").unwrap_or("[]")).map_err(unreadable)?;
         for entry in entries {
+            size += entry.get().len();
             tools.push(tool(entry).map_err(unreadable)?);
         }
         cursor = splice::get(body, "nextCursor").and_then(|text| serde_json::from_str(text).ok()).flatten();
         if cursor.is_none() {
             return Ok(tools);
         }
-        if tools.len() >= TOOLS_MAX {
+        if tools.len() >= TOOLS_MAX || size >= TOOLS_BYTES_MAX {
             break;
         }
     }

@@ -1,12 +1,20 @@
-//! A current client on a server that speaks only 2025-06-18 over its standard streams.
+//! Servers over standard streams of one era, and clients of the other.
+
+use std::sync::Arc;
 
 use kernel::logs::Level;
+use mcp::client::AboutUs;
+use mcp::client::http::HttpServer;
 use mcp::peer::Peer;
-use mcp::{Change, Ctx, Handler};
+use mcp::reply::ResultType;
+use mcp::wire::{Id, Params, Request};
+use mcp::{Change, Ctx, Handler, Link, Revision};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::bench::{Bench, ask, call, ctx, until};
+use crate::shop::{ANY, Era, answering, serve, target};
 
 fn listening() -> (Ctx, mpsc::Receiver<String>) {
     let (out, said) = mpsc::channel(64);
@@ -75,8 +83,14 @@ async fn progress_and_logs_come_back_under_the_callers_own_token() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_of_lists_and_resources_are_passed_on() {
+    for mode in ["good", "current"] {
+        changes_are_passed_on(mode).await;
+    }
+}
+
+async fn changes_are_passed_on(mode: &str) {
     let bench = Bench::new().await;
-    let up = bench.add("good").await;
+    let up = bench.add(mode).await;
     let mut changes = up.changes();
     let first = up.watch("memo://1", &ctx()).await.unwrap();
     let second = up.watch("memo://1", &ctx()).await.unwrap();
@@ -98,5 +112,66 @@ async fn a_question_to_a_client_that_cannot_be_asked_gets_a_clear_no() {
     let up = bench.add("good").await;
     let answer = call(&*up, "ask", json!({}), ctx()).await;
     assert!(answer.contains("not carried across revisions yet"), "{answer}");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_of_the_current_revision_serves_clients_of_both_eras() {
+    let bench = Bench::new().await;
+    let up = bench.add("current").await;
+    assert_eq!(up.status().revision.as_deref(), Some("2026-07-28"), "{:?}", up.status());
+    let (listening, mut receiver) = listening();
+    assert_eq!(call(&*up, "slow", json!({}), listening).await, "done");
+    assert_eq!(said(&mut receiver).len(), 3);
+    let reply = ask(&*up, "tools/call", json!({ "name": "ask", "arguments": {} }), ctx()).await.unwrap();
+    assert!(reply.kind == ResultType::InputRequired && reply.dressed, "{}", reply.body);
+    let retry = json!({ "name": "ask", "arguments": {}, "requestState": "kept",
+        "inputResponses": { "who": { "action": "accept", "content": { "value": "ann" } } } });
+    let reply = ask(&*up, "tools/call", retry, ctx()).await.unwrap();
+    assert!(reply.body.get().contains("kept: ann"), "{}", reply.body);
+    let (peer, client) = answering(&bench.world.tasks);
+    let old = Ctx { revision: Revision::V2025_06_18, peer, client, ..ctx() };
+    assert_eq!(call(&*up, "ask", json!({}), old).await, "kept: who");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_current_client_comes_through_the_door_to_an_old_server() {
+    let bench = Bench::new().await;
+    let up = bench.add("good").await;
+    let tasks = bench.world.tasks.child();
+    let (url, _) = serve(ANY, Arc::clone(&up) as Arc<dyn Handler>, Era::All, &tasks).await;
+    let server = HttpServer::probe(&target(&url), AboutUs::new("current client"), tasks.child()).await.unwrap();
+    let link = server.modern().unwrap();
+    let request = |method: &str, params: Value| Request {
+        id: Id::Number(1),
+        method: method.into(),
+        params: Params::of(&params).unwrap(),
+    };
+    let list = link.request(&request("tools/list", json!({})), &ctx()).await.unwrap();
+    let list: Value = serde_json::from_str(list.body.get()).unwrap();
+    assert_eq!((&list["resultType"], &list["cacheScope"]), (&json!("complete"), &json!("private")));
+    assert_eq!(list["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "misbehaviour");
+    let (listening, mut receiver) = listening();
+    let slow = link.request(&request("tools/call", json!({ "name": "slow" })), &listening).await.unwrap();
+    assert!(slow.body.get().contains("done"));
+    assert_eq!(said(&mut receiver).len(), 3);
+    let read = link.request(&request("resources/read", json!({ "uri": "memo://1" })), &ctx()).await.unwrap();
+    assert!(read.body.get().contains("remember"));
+    let mut changes = link.changes();
+    let _watch = link.watch("memo://1", &ctx()).await.unwrap();
+    let touch = link.request(&request("tools/call", json!({ "name": "touch" })), &ctx()).await.unwrap();
+    assert!(touch.body.get().contains("memo://1"), "{}", touch.body);
+    until("the change came", async || matches!(changes.try_recv(), Ok(Change::Resource(uri)) if uri == "memo://1"))
+        .await;
+    let hanging = Ctx { cancel: CancellationToken::new(), ..ctx() };
+    let stuck = request("tools/call", json!({ "name": "stuck" }));
+    let state = bench.state("good");
+    tokio::select! {
+        done = link.request(&stuck, &hanging) => panic!("{done:?}"),
+        () = until("it is under way", async || std::fs::read_to_string(&state).is_ok_and(|text| text == "began\n")) => {}
+    }
+    until("the server heard", async || std::fs::read_to_string(&state).is_ok_and(|text| text.ends_with("cancelled\n")))
+        .await;
     bench.stop().await;
 }

@@ -1,4 +1,4 @@
-"""An MCP server over standard streams that speaks only 2025-06-18, and misbehaves on request.
+"""An MCP server over standard streams that speaks only 2025-06-18 (in mode `current` only 2026-07-28), and misbehaves on request.
 
 usage: server.py MODE [STATE-FILE]
 """
@@ -17,12 +17,29 @@ subscribed = set()
 logs_from = None
 initialized = False
 extra_tools = []
+listening = {}
 
 
 def send(message):
+    if mode == "current" and "result" in message:
+        message["result"].setdefault("resultType", "complete")
     with lock:
         sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
         sys.stdout.flush()
+
+
+def tell(method, params=None):
+    """Announces a change, in the current revision to those who listen."""
+    if mode != "current":
+        notify(method, params)
+        return
+    field = {
+        "notifications/tools/list_changed": "toolsListChanged",
+        "notifications/prompts/list_changed": "promptsListChanged",
+    }.get(method)
+    for id, filter in listening.items():
+        if filter.get(field) or (params and params["uri"] in filter.get("resourceSubscriptions", [])):
+            notify(method, {**(params or {}), "_meta": {"io.modelcontextprotocol/subscriptionId": id}})
 
 
 def notify(method, params=None):
@@ -92,23 +109,32 @@ def call(id, params):
         os._exit(3)
     elif name == "grow":
         extra_tools.append({"name": "grown", "description": "New.", "inputSchema": {"type": "object"}})
-        notify("notifications/tools/list_changed")
-        notify("notifications/prompts/list_changed")
+        tell("notifications/tools/list_changed")
+        tell("notifications/prompts/list_changed")
         send({"id": id, "result": text("grew")})
     elif name == "reword":
         with open(state, "w") as file:
             file.write(arguments["text"])
-        notify("notifications/tools/list_changed")
+        tell("notifications/tools/list_changed")
         send({"id": id, "result": text("reworded")})
     elif name == "log":
         for level in ["debug", "info", "error"]:
             notify("notifications/message", {"level": level, "data": {"kept": 1.50}})
         send({"id": id, "result": text(str(logs_from))})
     elif name == "touch":
-        notify("notifications/resources/updated", {"uri": "memo://1"})
-        send({"id": id, "result": text(",".join(sorted(subscribed)))})
+        tell("notifications/resources/updated", {"uri": "memo://1"})
+        watched = subscribed | {uri for filter in listening.values() for uri in filter.get("resourceSubscriptions", [])}
+        send({"id": id, "result": text(",".join(sorted(watched)))})
     elif name == "big":
         send({"id": id, "result": text("x" * int(arguments["text"]))})
+    elif name == "ask" and mode == "current":
+        given = params.get("inputResponses")
+        if given is None:
+            form = {"method": "elicitation/create", "params": {"message": "who", "requestedSchema": {"type": "object"}}}
+            result = {"resultType": "input_required", "inputRequests": {"who": form}, "requestState": "kept"}
+            send({"id": id, "result": result})
+        else:
+            send({"id": id, "result": text(params["requestState"] + ": " + given["who"]["content"]["value"])})
     elif name == "ask":
         send({"id": "q1", "method": "elicitation/create", "params": {"message": "?", "requestedSchema": {"type": "object"}}})
         waiting["q1"] = id
@@ -125,8 +151,34 @@ def answer(message):
         send({"id": call_id, "result": text(json.dumps(message.get("error") or message.get("result")))})
 
 
+def current(id, method, params):
+    """What differs in the current revision. Returns whether the request is dealt with."""
+    meta = params.get("_meta", {})
+    if method == "server/discover":
+        capabilities = {
+            "tools": {"listChanged": True},
+            "resources": {"subscribe": True, "listChanged": True},
+            "prompts": {"listChanged": True},
+            "logging": {},
+        }
+        info = {"io.modelcontextprotocol/serverInfo": {"name": "misbehaviour", "version": "1"}}
+        result = {"supportedVersions": ["2026-07-28"], "capabilities": capabilities, "ttlMs": 0, "cacheScope": "private"}
+        send({"id": id, "result": {**result, "_meta": info}})
+    elif method == "initialize" or meta.get("io.modelcontextprotocol/protocolVersion") != "2026-07-28":
+        send({"id": id, "error": {"code": -32602, "message": "only 2026-07-28 is spoken here"}})
+    elif method == "subscriptions/listen":
+        listening[id] = params["notifications"]
+        accepted = {"_meta": {"io.modelcontextprotocol/subscriptionId": id}, "notifications": params["notifications"]}
+        notify("notifications/subscriptions/acknowledged", accepted)
+    else:
+        return False
+    return True
+
+
 def request(id, method, params):
     global initialized, logs_from
+    if mode == "current" and current(id, method, params):
+        return
     if method == "initialize":
         initialized = True
         capabilities = {
@@ -222,5 +274,6 @@ for line in sys.stdin:
         request(message["id"], message["method"], message.get("params", {}))
     elif message["method"] == "notifications/cancelled":
         cancelled.add(message["params"]["requestId"])
+        listening.pop(message["params"]["requestId"], None)
 while mode == "deaf":
     time.sleep(1)
