@@ -92,6 +92,7 @@ pub(super) fn id_of(head: &[u8], tail: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tokio::io::BufReader;
 
     use super::*;
@@ -126,5 +127,20 @@ mod tests {
         assert_eq!(id_of(br#"{"jsonrpc":"2.0","id": 12,"result":{"#, b""), Some(12));
         assert_eq!(id_of(br#"{"jsonrpc":"2.0","result":{"x":""#, br#"yyy"},"id":7}"#), Some(7));
         assert_eq!(id_of(b"garbage", b"more"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_buffer_reads_the_same(text in proptest::collection::vec(proptest::sample::select(b"ab\r\n\n".to_vec()), 0..40), buffer in 1usize..9) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (one, other) = runtime.block_on(async { (lines(&text, 100, buffer).await, lines(&text, 100, 64).await) });
+            prop_assert_eq!(one, other);
+        }
+
+        #[test]
+        fn no_ends_of_a_line_are_too_strange(head: Vec<u8>, tail: Vec<u8>) {
+            id_of(&head, &tail);
+            id_of(br#"{"id":99999999999999999999"#, br#""id":"#);
+        }
     }
 }
