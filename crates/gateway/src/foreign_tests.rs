@@ -193,3 +193,29 @@ async fn a_changed_list_shows_at_once() {
     assert_eq!(heard.recv().await.unwrap(), Change::Tools);
     assert_eq!(bench.tools(Selector::All, Role::Admin).await, ["up__do_it_94431f49", "up__new"]);
 }
+
+#[tokio::test]
+async fn a_long_list_comes_in_pages_that_fit_together() {
+    let bench = Bench::full();
+    let up = Foreign::named("up");
+    let names: Vec<&'static str> = (0..250).map(|n| &*Box::leak(format!("t{n:03}").into_boxed_str())).collect();
+    *up.tools.lock() = names.iter().map(|name| (*name, None)).collect();
+    bench.gateway.add_part(up).unwrap();
+    let (mut pages, mut all, mut cursor) = (Vec::new(), Vec::new(), None);
+    loop {
+        let params = cursor.map_or(json!({}), |cursor: String| json!({ "cursor": cursor }));
+        let page = bench.ask(Selector::All, Role::Admin, "tools/list", params).await.unwrap();
+        let tools = page["tools"].as_array().unwrap();
+        pages.push(tools.len());
+        all.extend(tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()));
+        cursor = page["nextCursor"].as_str().map(ToOwned::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [100, 100, 59]);
+    assert_eq!((all[0].as_str(), all[9].as_str(), all[258].as_str()), ("utilities__echo", "up__t000", "up__t249"));
+    assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 259);
+    let wrong = bench.ask(Selector::All, Role::Admin, "tools/list", json!({ "cursor": "x" })).await.unwrap_err();
+    assert_eq!(wrong.message, "unknown cursor");
+}

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::broadcast;
 
+use crate::alerts::AlertsSeen;
 use crate::events::Events;
 use crate::part::{Origin, Part};
 use crate::remote::{Reach, Remote};
@@ -63,6 +64,7 @@ pub struct Gateway {
     pub(crate) seen: Mutex<Vec<Instance>>,
     pub(crate) remotes: Mutex<BTreeMap<String, Arc<Remote>>>,
     upstreams: OnceLock<Arc<Upstreams>>,
+    pub(crate) alerts_seen: Mutex<Option<AlertsSeen>>,
     /// Who answers for the whole: made once, since every request asks.
     pub(crate) identity: OnceLock<Arc<Identity>>,
     toolsets: BTreeMap<String, Toolset>,
@@ -95,6 +97,7 @@ impl Gateway {
             own_changes: Mutex::default(),
             seen: Mutex::default(),
             upstreams: OnceLock::new(),
+            alerts_seen: Mutex::default(),
             remotes: Mutex::default(),
             ports,
             shared,

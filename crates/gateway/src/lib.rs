@@ -10,6 +10,7 @@
 //! - One part that is slow, dead or hostile does not hurt the others.
 //! - Nothing here decides what a caller may do by headers, or widens a role: the part's phases decide by the caller it is given.
 
+mod alerts;
 pub mod command;
 pub mod coordinator;
 pub mod events;

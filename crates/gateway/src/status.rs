@@ -36,7 +36,7 @@ pub struct SystemStatus {
     pub upstreams: Tally,
     /// What the services stand on, by its role: store, bus, audit, logs, registry, chain.
     pub infrastructure: BTreeMap<String, Standing>,
-    /// Alerts by severity, of those that are firing; absent while nothing watches.
+    /// How many alerts fire, by severity; absent while nothing watches.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub alerts: Option<BTreeMap<String, u64>>,
 }
@@ -131,8 +131,8 @@ impl Tally {
 impl Gateway {
     /// How the whole fleet stands.
     pub async fn status(&self) -> SystemStatus {
-        let (servers, agents, infrastructure) =
-            tokio::join!(self.services(Kind::Server), self.services(Kind::Agent), self.infrastructure());
+        let (servers, agents, infrastructure, alerts) =
+            tokio::join!(self.services(Kind::Server), self.services(Kind::Agent), self.infrastructure(), self.alerts());
         let upstreams = self.upstreams().map(|all| all.list()).unwrap_or_default();
         let services = servers.iter().chain(&agents).map(|row| row.status);
         // A chain counts through the servers that stand on it: a fleet without them is whole without it.
@@ -149,7 +149,7 @@ impl Gateway {
             agents: Tally::of(agents.iter().map(|row| row.status)),
             upstreams: Tally::of(upstreams.iter().map(|one| one.state.health())),
             infrastructure,
-            alerts: None,
+            alerts,
         }
     }
 

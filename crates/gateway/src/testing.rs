@@ -86,6 +86,17 @@ impl Bench {
         bench
     }
 
+    /// A gateway with every server that this version has.
+    pub(crate) fn real() -> Self {
+        let bench = Self::empty();
+        bench.gateway.add_coordinator();
+        for name in servers::NAMES {
+            let (ports, config) = (bench.world.ports(), servers::ServersConfig::default());
+            bench.gateway.add_local(servers::build(name, &ports, &config, shared(&bench.world)).unwrap());
+        }
+        bench
+    }
+
     /// Adds a toy by its place in [`NAMES`].
     pub(crate) fn add(&self, place: usize) {
         self.gateway.add_local(toy(place, shared(&self.world)));

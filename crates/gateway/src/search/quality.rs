@@ -2,9 +2,7 @@
 
 use std::fmt::Write;
 
-use servers::ServersConfig;
-
-use crate::testing::{Bench, shared};
+use crate::testing::Bench;
 
 /// What is typed, and the tool that must come first: one of several where either is what was meant.
 const ASKED: &[(&str, &str)] = &[
@@ -158,23 +156,12 @@ const ASKED: &[(&str, &str)] = &[
     ("translate v1 command", "legacy__translate"),
 ];
 
-/// A gateway with every server that this version has.
-fn fleet() -> Bench {
-    let bench = Bench::empty();
-    bench.gateway.add_coordinator();
-    for name in servers::NAMES {
-        let (ports, config) = (bench.world.ports(), ServersConfig::default());
-        bench.gateway.add_local(servers::build(name, &ports, &config, shared(&bench.world)).unwrap());
-    }
-    bench
-}
-
 /// Of a hundred queries, this many must find their tool in the first place; all must find it among the first three.
 const FIRST_OF_HUNDRED: usize = 95;
 
 #[tokio::test]
 async fn what_is_asked_for_comes_first() {
-    let bench = fleet();
+    let bench = Bench::real();
     let table = bench.gateway.table();
     let (mut first, mut all, mut wrong, mut lost) = (0, 0, String::new(), 0);
     for (asked, want) in ASKED {
