@@ -65,7 +65,7 @@ fn unwrapped<'a>(
             .map_err(|error| RpcError::invalid_params(format!("call_tool takes {{name, arguments}}: {error}")))?;
         let entry = table.get(&wrapped.name).ok_or_else(|| {
             let known = table.entries.iter().filter(|entry| ctx.caller.role.allows(entry.access));
-            unknown_tool(gateway, &wrapped.name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
+            unknown_tool(gateway, table, &wrapped.name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
         })?;
         if entry.is_call_tool() {
             return Err(RpcError::invalid_params("call_tool cannot call itself"));
@@ -79,10 +79,10 @@ fn unwrapped<'a>(
 }
 
 /// No tool of this name, for this caller, in this view.
-pub(crate) fn unknown_tool(gateway: &Gateway, name: &str, known: &[&str]) -> RpcError {
+pub(crate) fn unknown_tool(gateway: &Gateway, table: &Table, name: &str, known: &[&str]) -> RpcError {
     // While a service of ours is being restarted it has no tools; that is no reason to forget that it has them.
     let of_ours = crate::names::split(name).filter(|(part, _)| gateway.expected.contains(part));
-    if let Some((service, _)) = of_ours.filter(|(part, _)| gateway.part(part).is_none()) {
+    if let Some((service, _)) = of_ours.filter(|(part, _)| !table.parts.iter().any(|there| there.name() == *part)) {
         return Fault::unavailable(format!("{service} does not serve now"))
             .hint("its supervisor starts it again; try in a second")
             .data(json!({ "phase": "route" }))

@@ -51,8 +51,9 @@ impl Coordinator for Rest {
 
     async fn command(&self, body: Value, caller: Caller) -> Result<Value, Fault> {
         let command: Command = serde_path_to_error::deserialize(&body).map_err(|error| {
-            Fault::invalid(format!("body.{}: {}", error.path(), error.inner()))
-                .hint("{\"target\", \"command\", \"args\"}")
+            let path = error.path().to_string();
+            let place = if path == "." { String::new() } else { format!(".{path}") };
+            Fault::invalid(format!("body{place}: {}", error.inner())).hint("{\"target\", \"command\", \"args\"}")
         })?;
         json_of(&self.gateway.command(&command, &Ctx::internal(caller, Trace::root())).await?)
     }

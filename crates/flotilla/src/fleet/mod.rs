@@ -32,6 +32,8 @@ pub use screen::Screen;
 
 /// How long a fleet may take to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(25);
+/// How long what is under way at the doors may take of that.
+const DOORS_TIME: Duration = Duration::from_secs(12);
 /// How long services may take to come up before `up` shows how far they are.
 const FIRST_START_TIME: Duration = Duration::from_secs(30);
 
@@ -92,12 +94,12 @@ pub async fn start(
         } else {
             web::service::routes(service)
         };
-        door.bound.serve(router, &parts.ports.tasks, parts.ports.metrics.clone());
+        door.bound.serve(router, &parts.doors, parts.ports.metrics.clone());
     }
     if let Some(dashboard) = dashboard {
         note.dashboard = Some(url_of(config, dashboard.address));
         let page = parts.status_page(&gateway);
-        dashboard.serve(web::status_page::routes(page), &parts.ports.tasks, parts.ports.metrics.clone());
+        dashboard.serve(web::status_page::routes(page), &parts.doors, parts.ports.metrics.clone());
     }
     supervisor.start(&parts.ports.tasks);
     if with_coordinator {
@@ -130,16 +132,20 @@ impl Running {
     /// # Errors
     /// When the process stopped by itself; the fault says why.
     pub async fn until_stopped(self) -> Result<()> {
-        let stopping = self.parts.ports.tasks.stopping();
+        let (doors, services) = (&self.parts.doors, &self.parts.ports.tasks);
         tokio::select! {
             signal = signalled() => tracing::info!(signal, "stopping"),
-            () = stopping.cancelled() => {}
+            () = doors.stopping().cancelled_owned() => {}
+            () = services.stopping().cancelled_owned() => {}
         }
-        let reason = self.parts.ports.tasks.reason();
+        let reason = services.reason().or_else(|| doors.reason());
         self.parts.data.forget(self.note.pid);
-        let left = self.parts.ports.tasks.drain(DRAIN_TIME).await;
-        if left > 0 {
-            tracing::warn!(left, "tasks did not end in time");
+        // What is under way at the doors still needs services and upstreams, so those stop after it.
+        for (what, tasks, limit) in [("doors", doors, DOORS_TIME), ("services", services, DRAIN_TIME - DOORS_TIME)] {
+            let left = tasks.drain(limit).await;
+            if left > 0 {
+                tracing::warn!(what, left, "tasks did not end in time");
+            }
         }
         self.parts.close().await;
         reason.map_or(Ok(()), |reason| Err(Fault::internal(format!("stopped by itself: {reason}"))))
@@ -234,7 +240,7 @@ fn service_doors(parts: &Parts, gateway: &Arc<Gateway>, unit: &Arc<Unit>) -> Res
         metrics: parts.ports.metrics.clone(),
         past,
         intake: (unit.spec.name == "logging").then(|| parts.intake()),
-        tasks: parts.ports.tasks.clone(),
+        tasks: parts.doors.clone(),
     })
 }
 

@@ -51,6 +51,8 @@ pub struct Parts {
     pub guard: Guard,
     /// The data folder.
     pub data: DataDir,
+    /// Owns the listeners and all that is under way on their connections. Stops first: what is under way still needs the services.
+    pub doors: Tasks,
     /// Keeps services running.
     pub supervisor: Arc<Supervisor>,
     /// This process, unique per start.
@@ -108,9 +110,8 @@ impl Parts {
         let shared =
             Shared { phases, sealer: sealer.clone(), clock: clock.clone(), version: crate::VERSION, tasks: Some(long) };
         let auth = authenticate(config, keys, sealer.clone())?;
-        let mut door = DoorConfig::new(Arc::clone(&auth), sealer, tasks, clock);
-        door.hosts.clone_from(&config.http.hosts);
-        door.origins.clone_from(&config.http.origins);
+        let doors = Tasks::new();
+        let mut door = door(config, &auth, sealer, &doors, clock);
         let deprecations = Deprecations::new(Arc::clone(&ports.store), ports.clock.clone());
         deprecations.start(&storage);
         door.deprecations = Some(deprecations.clone());
@@ -128,6 +129,7 @@ impl Parts {
             guard: Guard { auth },
             data,
             supervisor,
+            doors,
             process,
             anonymous: config.auth.anonymous_role.clone(),
             database,
@@ -235,6 +237,13 @@ fn authenticate(config: &Config, keys: Arc<Keys>, sealer: Sealer) -> Result<Arc<
         Some(role) => gate.or_anonymous(Anonymous::on(config.http.bind, role.clone())?),
         None => gate,
     }))
+}
+
+fn door(config: &Config, auth: &Arc<dyn Authenticate>, sealer: Sealer, doors: &Tasks, clock: Clock) -> DoorConfig {
+    let mut door = DoorConfig::new(Arc::clone(auth), sealer, doors.clone(), clock);
+    door.hosts.clone_from(&config.http.hosts);
+    door.origins.clone_from(&config.http.origins);
+    door
 }
 
 fn chain(
