@@ -1,0 +1,26 @@
+//! The fleet through the doors its users come in by: the real binary, real clients, real processes.
+//!
+//! Each test has its own data folder and ports chosen by the system, so that all of them run at once.
+
+#![expect(clippy::unwrap_used, reason = "a test's helper that cannot go on fails its test")]
+
+mod audit;
+mod bad_input;
+mod cli;
+mod clients;
+mod conformance;
+mod connect;
+mod doctor;
+mod fixture;
+mod generated;
+mod harness;
+mod keys;
+mod rest;
+mod sandbox;
+mod serve;
+mod status_page;
+mod stop;
+mod supervision;
+mod telemetry;
+mod up;
+mod upstream;

@@ -1,0 +1,82 @@
+//! What leaves the fleet: one trace id from the door to the tool, in the logs, in the trail, and in what is exported.
+
+use serde_json::{Value, json};
+
+use crate::harness::receiver::Receiver;
+use crate::harness::{Fleet, Home, LIMIT, Mcp, wait_for};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+fn call(mcp: &Mcp) {
+    let params = json!({ "name": "utilities__keccak256", "arguments": { "data": "x" } });
+    assert_eq!(mcp.send_with("tools/call", params, &[("traceparent", PARENT)]).status, 200);
+}
+
+/// The spans of one OTLP request that belong to the test's trace.
+fn spans(body: &Value) -> Vec<Value> {
+    let all =
+        body.pointer("/resourceSpans/0/scopeSpans/0/spans").and_then(Value::as_array).cloned().unwrap_or_default();
+    all.into_iter().filter(|span| span["traceId"] == TRACE).collect()
+}
+
+#[test]
+fn traces_and_logs_reach_a_receiver() {
+    let receiver = Receiver::start();
+    let fleet = Fleet::start(&["--no-sandbox"], &format!("[telemetry]\notlp_endpoint = \"{}\"", receiver.url));
+    call(&fleet.mcp("/mcp"));
+    let (mut span, mut line) = (None, None);
+    while span.is_none() || line.is_none() {
+        let (path, body) = receiver.wait_for("an export", |path, body| Some((path.to_owned(), body.clone())));
+        match path.as_str() {
+            "/v1/traces" => span = span.or(spans(&body).pop()),
+            "/v1/logs" => line = line.or(body.pointer("/resourceLogs/0/scopeLogs/0/logRecords/0").cloned()),
+            other => panic!("an export to {other}"),
+        }
+    }
+    let span = span.unwrap();
+    assert_eq!(span["parentSpanId"], "00f067aa0ba902b7", "{span}");
+    assert!(span["name"].as_str().unwrap().contains("keccak256"), "{span}");
+    assert!(line.unwrap()["body"]["stringValue"].is_string());
+}
+
+#[test]
+fn an_export_that_nobody_takes_hurts_nothing() {
+    let fleet = Fleet::start(&["--no-sandbox"], "[telemetry]\notlp_endpoint = \"http://127.0.0.1:9\"");
+    for _ in 0..20 {
+        call(&fleet.mcp("/mcp"));
+    }
+    assert_eq!(fleet.get("/health").ok()["status"], "healthy");
+}
+
+/// One trace across processes: the row of the call carries the id that its caller sent to the coordinator.
+#[test]
+fn a_trace_id_crosses_processes() {
+    let receiver = Receiver::start();
+    let home = Home::new(&format!("[telemetry]\notlp_endpoint = \"{}\"", receiver.url));
+    let _other = home.start(&["serve", "utilities", "--no-sandbox"]);
+    let coordinator = home.start(&["serve", "master-coordinator", "--no-sandbox"]);
+    let mcp = Mcp::new(&format!("{}/mcp", coordinator.screen["coordinator"].as_str().unwrap()), Some(home.key()));
+    wait_for("utilities is found", LIMIT, || mcp.call("utilities__keccak256", json!({ "data": "x" })).ok());
+    call(&mcp);
+    let span =
+        receiver.wait_for("the call's span", |path, body| (path == "/v1/traces").then(|| spans(body).pop()).flatten());
+    assert!(span["name"].as_str().unwrap().contains("keccak256"), "{span}");
+    let row = wait_for("the call's row", LIMIT, || {
+        home.cli(&["audit", "list", "--trace", TRACE, "--json"]).json().as_array().unwrap().first().cloned()
+    });
+    assert_eq!(row["server"], "utilities");
+}
+
+/// Log lines of every process are found by the fleet's own log search.
+#[test]
+fn log_lines_are_found_by_search_and_on_the_command_line() {
+    let fleet = Fleet::plain();
+    fleet.cli(&["restart", "legacy", "--reason", "to be found again"]).ok();
+    let found = wait_for("the line is kept", LIMIT, || {
+        let ran = fleet.cli(&["logs", "--json", "-s", "found again"]);
+        (!ran.out.is_empty()).then_some(ran.out)
+    });
+    let line: Value = serde_json::from_str(found.lines().next().unwrap()).unwrap();
+    assert_eq!(line["fields"]["reason"], "to be found again", "{line}");
+}
