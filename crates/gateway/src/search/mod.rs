@@ -27,7 +27,7 @@ const SERVER: f64 = 0.8;
 /// What a word that is only begun by the query's counts for.
 const PREFIX: f64 = 0.7;
 /// What a word of like meaning counts for.
-const SYNONYM: f64 = 0.6;
+const SYNONYM: f64 = 0.7;
 /// What a word that may be meant counts for.
 const SLIP: f64 = 0.5;
 /// Words of a query that are looked at.
@@ -46,6 +46,7 @@ const TOOL_NAME: f64 = 2.0;
 const SERVER_NAME: f64 = 1.5;
 const DESCRIPTION: f64 = 2.0;
 const PARAMETER: f64 = 1.0;
+const PARAMETER_VALUE: f64 = 0.6;
 const PARAMETER_DESCRIPTION: f64 = 0.4;
 
 /// The index over a table's tools, by their places in it.
@@ -243,25 +244,48 @@ fn weigh(name: &str, listing: &RawValue) -> BTreeMap<String, f64> {
     if let Ok(listed) = serde_json::from_str::<Listed>(listing.get()) {
         add(listed.title.as_deref().unwrap_or_default(), DESCRIPTION);
         add(listed.description.as_deref().unwrap_or_default(), DESCRIPTION);
-        parameters(&listed.input, 0, &mut add);
+        Parameters { root: &listed.input, left: SCHEMA_PLACES, add }.of_object(&listed.input, 0);
     }
     weights
 }
 
 /// Deepest level of parameters that is indexed.
-const SCHEMA_DEPTH: usize = 4;
+const SCHEMA_DEPTH: usize = 6;
+/// Places of one schema that are looked at: one that points back at itself many times over must not cost more than others.
+const SCHEMA_PLACES: usize = 1_000;
 
-fn parameters(schema: &Value, depth: usize, add: &mut impl FnMut(&str, f64)) {
-    if depth >= SCHEMA_DEPTH {
-        return;
+/// Walks the parameters of a tool.
+struct Parameters<'a, F> {
+    root: &'a Value,
+    left: usize,
+    add: F,
+}
+
+impl<F: FnMut(&str, f64)> Parameters<'_, F> {
+    fn of_object(&mut self, schema: &Value, depth: usize) {
+        for (name, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            (self.add)(name, PARAMETER);
+            self.described(inner, depth + 1);
+        }
     }
-    for (name, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        add(name, PARAMETER);
-        add(inner.get("description").and_then(Value::as_str).unwrap_or_default(), PARAMETER_DESCRIPTION);
-        parameters(inner, depth + 1, add);
-    }
-    if let Some(items) = schema.get("items") {
-        parameters(items, depth + 1, add);
+
+    /// What one parameter is and may be.
+    fn described(&mut self, schema: &Value, depth: usize) {
+        if depth >= SCHEMA_DEPTH || self.left == 0 {
+            return;
+        }
+        self.left -= 1;
+        (self.add)(schema.get("description").and_then(Value::as_str).unwrap_or_default(), PARAMETER_DESCRIPTION);
+        let chosen = schema.get("enum").and_then(Value::as_array).into_iter().flatten().chain(schema.get("const"));
+        chosen.filter_map(Value::as_str).for_each(|value| (self.add)(value, PARAMETER_VALUE));
+        // A pointer into another document leads nowhere from here, and is not followed.
+        let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|to| to.strip_prefix('#'));
+        let inner = pointer.and_then(|pointer| self.root.pointer(pointer)).into_iter().chain(schema.get("items"));
+        let choices = ["oneOf", "anyOf", "allOf"].into_iter().filter_map(|key| schema.get(key)?.as_array()).flatten();
+        for inner in inner.chain(choices) {
+            self.described(inner, depth + 1);
+        }
+        self.of_object(schema, depth);
     }
 }
 

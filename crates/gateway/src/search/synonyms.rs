@@ -29,6 +29,7 @@ const MEANINGS: &[&str] = &[
     "message event",
     "alarm alert notification",
     "mute silence suppress",
+    "kv key",
     "acknowledge ack confirm",
     "objective slo availability budget",
     "compare diff difference",

@@ -52,3 +52,16 @@ fn what_is_not_allowed_is_not_found() {
     let (_, index) = index(TOOLS);
     assert!(index.search("hash", |place| place == 1).iter().all(|hit| hit.place == 1));
 }
+
+#[test]
+fn values_of_parameters_find_and_a_schema_without_end_is_left_in_time() {
+    let many: Vec<_> = (0..100).map(|_| serde_json::json!({ "$ref": "#/$defs/knot" })).collect();
+    let listing = mcp::wire::raw(&serde_json::json!({ "name": "a__b", "inputSchema": {
+        "properties": { "how": { "$ref": "#/$defs/how" }, "knot": { "$ref": "#/$defs/knot" } },
+        "$defs": { "how": { "oneOf": [{ "const": "zigzag" }, { "enum": ["spiral", 3] }] }, "knot": { "anyOf": many } },
+    } }));
+    let index = Index::of([("a__b", &*listing)].into_iter());
+    for value in ["zigzag", "spiral"] {
+        assert_eq!(index.search(value, |_| true).len(), 1, "{value}");
+    }
+}
