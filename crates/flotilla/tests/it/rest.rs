@@ -15,7 +15,8 @@ fn fields(value: &Value) -> String {
 fn the_read_only_pages_need_no_key_on_this_machine() {
     let fleet = Fleet::plain();
     let status = fleet.get("/status").ok();
-    expect!["status mode version uptime_seconds servers agents upstreams infrastructure"].assert_eq(&fields(&status));
+    expect!["status mode version uptime_seconds servers agents upstreams infrastructure alerts"]
+        .assert_eq(&fields(&status));
     expect!["audit bus chain logs registry store"].assert_eq(&fields(&status["infrastructure"]));
     assert_eq!(status["servers"]["total"], fleet.process.screen["services"].as_array().unwrap().len());
     let servers = fleet.get("/servers").ok();
