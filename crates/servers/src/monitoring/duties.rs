@@ -94,10 +94,12 @@ impl Monitoring {
     /// does, and enters nothing.
     pub(super) async fn book(&self, now_ms: UnixMs) -> Result<(), Fault> {
         let Figures::Recorder(scraper) = &*self.figures else { return Ok(()) };
-        let books = scraper.tally.lock().take();
+        let (books, from_ms) = scraper.tally.lock().take(now_ms);
         if !self.leads.load(Ordering::Acquire) {
             return Ok(());
         }
-        slo::enter(&*self.store, now_ms, &books).await.inspect_err(|_| scraper.tally.lock().put_back(&books))
+        slo::enter(&*self.store, from_ms, now_ms, &books)
+            .await
+            .inspect_err(|_| scraper.tally.lock().put_back(&books, from_ms))
     }
 }

@@ -11,17 +11,32 @@ const LINE_BYTES_MAX: usize = 16 << 10;
 
 /// One line of a scrape.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Line<'a> {
+pub enum Line<'a> {
     /// A sample: its series as it is written, and its value.
-    Sample { series: &'a str, value: f64 },
+    Sample {
+        /// The series, labels and all.
+        series: &'a str,
+        /// The value.
+        value: f64,
+    },
     /// `# TYPE`: the family and its type.
-    Type { family: &'a str, kind: &'a str },
+    Type {
+        /// The family.
+        family: &'a str,
+        /// counter, gauge, …
+        kind: &'a str,
+    },
     /// `# HELP`: the family and its text.
-    Help { family: &'a str, text: &'a str },
+    Help {
+        /// The family.
+        family: &'a str,
+        /// What it means.
+        text: &'a str,
+    },
 }
 
 /// The lines of a scrape. Timestamps and exemplars are passed over: a sample is of the moment it is scraped.
-pub(super) fn lines(text: &str) -> impl Iterator<Item = Result<Line<'_>, Fault>> {
+pub fn lines(text: &str) -> impl Iterator<Item = Result<Line<'_>, Fault>> {
     text.lines()
         .map(str::trim)
         .filter_map(|line| if line.starts_with('#') { comment(line).map(Ok) } else { sample(line) })
@@ -73,7 +88,7 @@ fn series_end(line: &str) -> Option<usize> {
 }
 
 /// The labels of a series as it is written, and `more` where it does not have them itself.
-pub(super) fn labels(series: &str, more: &[(&str, &str)]) -> Result<Labels, Fault> {
+pub fn labels(series: &str, more: &[(&str, &str)]) -> Result<Labels, Fault> {
     let bad = || malformed(series);
     let (name, rest) = series.split_once('{').unwrap_or((series, "}"));
     let mut pairs: Vec<(String, String)> = more.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();

@@ -10,7 +10,7 @@ mod alerts;
 mod defaults;
 mod duties;
 mod evaluate;
-mod exposition;
+pub mod exposition;
 mod figure;
 mod figures;
 mod look;

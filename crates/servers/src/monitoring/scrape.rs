@@ -68,7 +68,8 @@ pub(super) struct Scraper {
 
 impl Scraper {
     pub(super) fn new(clock: Clock, metrics: Metrics, fleet: Arc<dyn Fleet>, limits: Limits) -> Self {
-        let (recorder, targets, tally) = (Mutex::new(Recorder::new(limits)), Mutex::default(), Mutex::default());
+        let tally = Mutex::new(Tally::new(clock.now_ms()));
+        let (recorder, targets) = (Mutex::new(Recorder::new(limits)), Mutex::default());
         Self { clock, metrics, fleet, recorder, targets, tally }
     }
 

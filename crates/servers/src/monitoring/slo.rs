@@ -52,6 +52,14 @@ impl Book {
 /// Books by server.
 pub(super) type Books = BTreeMap<String, Book>;
 
+/// What is kept of an hour.
+#[derive(Default, Serialize, Deserialize)]
+struct Hour {
+    /// From when on it was counted, in milliseconds since the Unix epoch: the hour's beginning, or later.
+    from_ms: UnixMs,
+    books: Books,
+}
+
 fn add(books: &mut Books, others: &Books) {
     for (server, book) in others {
         books.entry(server.clone()).or_default().add(book);
@@ -59,12 +67,18 @@ fn add(books: &mut Books, others: &Books) {
 }
 
 /// Counts what is not yet in a book.
-#[derive(Default)]
 pub(super) struct Tally {
     pending: Books,
+    /// Since when is counted.
+    from_ms: UnixMs,
 }
 
 impl Tally {
+    /// Nothing counted yet.
+    pub(super) fn new(now_ms: UnixMs) -> Self {
+        Self { pending: Books::new(), from_ms: now_ms }
+    }
+
     /// Counts what a series grew by.
     pub(super) fn count(&mut self, labels: &Labels, grown: f64) {
         let one_of = |list: &str, value: &str| list.split('|').any(|known| known == value);
@@ -83,14 +97,15 @@ impl Tally {
         }
     }
 
-    /// Takes what is not yet in a book.
-    pub(super) fn take(&mut self) -> Books {
-        std::mem::take(&mut self.pending)
+    /// Takes what is not yet in a book, and since when that was counted.
+    pub(super) fn take(&mut self, now_ms: UnixMs) -> (Books, UnixMs) {
+        (std::mem::take(&mut self.pending), std::mem::replace(&mut self.from_ms, now_ms))
     }
 
     /// Puts back what could not be booked.
-    pub(super) fn put_back(&mut self, books: &Books) {
+    pub(super) fn put_back(&mut self, books: &Books, from_ms: UnixMs) {
         add(&mut self.pending, books);
+        self.from_ms = self.from_ms.min(from_ms);
     }
 }
 
@@ -98,26 +113,27 @@ fn key(hour: i64) -> String {
     format!("{hour:012}")
 }
 
-fn read(value: &str) -> Books {
+fn read(value: &str) -> Option<Hour> {
     // What another version wrote counts for nothing rather than for a failure.
-    serde_json::from_str(value)
-        .inspect_err(|error| tracing::warn!(%error, "book of an hour cannot be read"))
-        .unwrap_or_default()
+    serde_json::from_str(value).inspect_err(|error| tracing::warn!(%error, "book of an hour cannot be read")).ok()
 }
 
-/// Adds `books` to the book of the hour of `now_ms`.
-pub(super) async fn enter(store: &dyn Store, now_ms: UnixMs, books: &Books) -> Result<(), Fault> {
+/// Adds `books`, counted from `from_ms` on, to those of the hour of `now_ms`.
+pub(super) async fn enter(store: &dyn Store, from_ms: UnixMs, now_ms: UnixMs, books: &Books) -> Result<(), Fault> {
     if books.is_empty() {
         return Ok(());
     }
-    let key = key(now_ms.div_euclid(HOUR_MS));
+    let hour = now_ms.div_euclid(HOUR_MS);
+    let from_ms = from_ms.max(hour * HOUR_MS);
     loop {
-        let entry = store.get(SPACE, &key).await?;
-        let mut sum = entry.as_ref().map(|entry| read(&entry.value)).unwrap_or_default();
-        add(&mut sum, books);
+        let entry = store.get(SPACE, &key(hour)).await?;
+        let known = entry.as_ref().and_then(|entry| read(&entry.value));
+        let mut sum = known.unwrap_or_else(|| Hour { from_ms, books: Books::new() });
+        sum.from_ms = sum.from_ms.min(from_ms);
+        add(&mut sum.books, books);
         let value = serde_json::to_string(&sum).map_err(|error| Fault::internal(format!("book: {error}")))?;
         let expect = entry.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision));
-        let write = Write::put(SPACE, &key, value).expecting(expect).expiring_at(now_ms + BOOKS_KEPT_MS);
+        let write = Write::put(SPACE, &key(hour), value).expecting(expect).expiring_at(now_ms + BOOKS_KEPT_MS);
         match store.commit(vec![write]).await {
             Err(fault) if fault.code == Code::Conflict => {}
             other => return other.map(|_| ()),
@@ -125,15 +141,15 @@ pub(super) async fn enter(store: &dyn Store, now_ms: UnixMs, books: &Books) -> R
     }
 }
 
-/// The sum of the books from the hour of `from_ms` on, and the first hour there is a book of.
+/// The sum of the books from the hour of `from_ms` on, and since when there are any.
 pub(super) async fn sum(store: &dyn Store, from_ms: UnixMs) -> Result<(Books, Option<UnixMs>), Fault> {
     let mut after = key(from_ms.div_euclid(HOUR_MS) - 1);
     let (mut books, mut first) = (Books::new(), None);
     loop {
         let page = store.list(SPACE, "", Some(&after), LIST_MAX).await?;
-        for entry in &page {
-            first = first.or_else(|| Some(entry.key.parse::<i64>().ok()? * HOUR_MS));
-            add(&mut books, &read(&entry.value));
+        for hour in page.iter().filter_map(|entry| read(&entry.value)) {
+            first = first.or(Some(hour.from_ms));
+            add(&mut books, &hour.books);
         }
         match page.last() {
             Some(last) if page.len() == LIST_MAX => after.clone_from(&last.key),
@@ -202,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn books_what_grew_and_adds_it_up_over_hours() {
         let world = World::default();
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(5);
         for (series, grown) in [
             (r#"mcp_commands_total{server="a",tool="x",outcome="ok"}"#, 6.0),
             (r#"mcp_commands_total{server="a",tool="x",outcome="timeout"}"#, 1.0),
@@ -217,23 +233,25 @@ mod tests {
         ] {
             tally.count(&labels(series), grown);
         }
-        let books = tally.take();
+        let (books, from_ms) = tally.take(9);
+        assert_eq!(from_ms, 5);
         assert_eq!((books["a"].calls, books["a"].failed, books["b"].calls, books.len()), (10.0, 1.0, 1.0, 2));
         assert_eq!(slow(&books["a"], 0.5), Some((10.0, 6.0, 0.1)));
         assert_eq!(slow(&books["a"], 1.0), Some((10.0, 1.0, 1.0)));
         assert_eq!(slow(&books["a"], 0.01), Some((10.0, 10.0, 0.01)), "nothing was that fast");
         assert_eq!(slow(&books["b"], 1.0), None, "waiting is no slowness");
-        tally.put_back(&books);
-        tally.put_back(&books);
-        let books = tally.take();
+        tally.put_back(&books, 7);
+        tally.put_back(&books, 6);
+        let (books, from_ms) = tally.take(10);
+        assert_eq!(from_ms, 6);
         assert_eq!((books["a"].calls, books["a"].failed), (20.0, 2.0));
 
         let now_ms = world.clock.now_ms();
-        enter(&*world.store, now_ms, &books).await.unwrap();
-        enter(&*world.store, now_ms + 5 * HOUR_MS, &books).await.unwrap();
-        enter(&*world.store, now_ms + 5 * HOUR_MS, &books).await.unwrap();
+        enter(&*world.store, now_ms + 7, now_ms + 9, &books).await.unwrap();
+        enter(&*world.store, now_ms, now_ms + 5 * HOUR_MS, &books).await.unwrap();
+        enter(&*world.store, now_ms, now_ms + 5 * HOUR_MS, &books).await.unwrap();
         let (all, first) = sum(&*world.store, now_ms).await.unwrap();
-        assert_eq!((all["a"].calls, first), (60.0, Some(now_ms)));
+        assert_eq!((all["a"].calls, first), (60.0, Some(now_ms + 7)));
         assert_eq!(sum(&*world.store, now_ms + HOUR_MS).await.unwrap().0["a"].calls, 40.0);
         assert_eq!(sum(&*world.store, now_ms + 6 * HOUR_MS).await.unwrap(), (Books::new(), None));
     }
