@@ -6,6 +6,7 @@ use kernel::{Clock, Trace};
 use mcp::client::sse::Reader;
 use mcp::mirror;
 use mcp::seal::{Binding, Sealer};
+use mcp::splice;
 use mcp::wire::{self, Message, Params};
 
 /// A message: what can be read can be written and read again as the same.
@@ -24,10 +25,17 @@ pub(crate) fn params(bytes: &[u8]) {
         return;
     }
     let Ok(raw) = serde_json::from_str::<&serde_json::value::RawValue>(text) else { return };
-    if let Ok(params) = Params::parse(Some(raw))
-        && let Some(kept) = params.raw
+    if let Ok(mut params) = Params::parse(Some(raw))
+        && let Some(kept) = params.raw.take()
     {
         assert_eq!(kept.get(), raw.get());
+        // Another name changes the name and nothing else.
+        if let Ok(named) = splice::set_raw(&kept, &[("name", r#""n""#)]) {
+            let text = |raw: &Option<Box<serde_json::value::RawValue>>| raw.as_ref().map(|raw| raw.get().to_owned());
+            let Ok(again) = Params::parse(Some(&named)) else { panic!("not read again: {named}") };
+            assert_eq!((again.name.as_deref(), again.uri, again.cursor), (Some("n"), params.uri, params.cursor));
+            assert_eq!(text(&again.arguments), text(&params.arguments));
+        }
         assert!(!wire::one_line(kept.get().to_owned()).contains(['\n', '\r']));
     }
 }
