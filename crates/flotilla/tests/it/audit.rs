@@ -3,7 +3,7 @@
 use expect_test::expect;
 use serde_json::{Value, json};
 
-use crate::harness::{Fleet, Home, LIMIT, Mcp, tools, wait_for};
+use crate::harness::{Fleet, Home, LIMIT, Mcp, http, tools, wait_for};
 
 /// The rows of a trace. The trail is written behind the calls, so they are waited for.
 fn rows(home: &Home, trace: &str, calls: usize) -> Vec<Value> {
@@ -71,6 +71,37 @@ fn a_call_through_call_tool_is_the_call_it_stands_for() {
     let trace = call(&fleet.mcp("/mcp"), 9, "master-coordinator__call_tool", arguments);
     let rows = rows(&fleet.home, &trace, 1);
     assert_eq!((rows.len(), &rows[0]["server"], &rows[0]["action"]), (1, &json!("utilities"), &json!("keccak256")));
+}
+
+#[test]
+fn one_row_whichever_door_a_call_came_in_by() {
+    let fleet = Fleet::plain();
+    let (url, port) = (fleet.url().to_owned(), fleet.url_of("utilities"));
+    let key = format!("Bearer {}", fleet.home.key());
+    let rest = |url: String, body: Value| {
+        assert_eq!(http::send("POST", &url, &[("authorization", &key)], body.to_string().as_bytes()).status, 200);
+    };
+    let data = |door: &str| json!({ "data": format!("by the {door}") });
+    fleet.call("utilities__hash", data("aggregate"));
+    fleet.mcp("/mcp/utilities").call("hash", data("one server")).unwrap();
+    Mcp::new(&format!("{port}/mcp"), Some(fleet.home.key())).call("hash", data("own port")).unwrap();
+    fleet
+        .mcp("/mcp?mode=search")
+        .call("call_tool", json!({ "name": "utilities__hash", "arguments": data("search") }))
+        .unwrap();
+    rest(format!("{port}/execute"), json!({ "command": "hash", "args": data("v1 form") }));
+    rest(format!("{url}/command"), json!({ "target": "utilities", "command": "hash", "args": data("command") }));
+    fleet.cli(&["tool", "call", "utilities__hash", "data=by the command line"]).ok();
+    let doors = ["aggregate", "one server", "own port", "search", "v1 form", "command", "command line"];
+    let rows = wait_for("the rows are written", LIMIT, || {
+        let rows = fleet.cli(&["audit", "list", "--server", "utilities", "--json"]).json();
+        (rows.as_array().unwrap().len() >= doors.len()).then_some(rows)
+    });
+    let mut seen: Vec<&str> = rows.as_array().unwrap().iter().map(|row| row["arguments"].as_str().unwrap()).collect();
+    let mut wanted: Vec<String> = doors.iter().map(|door| data(door).to_string()).collect();
+    seen.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(seen, wanted);
 }
 
 #[test]

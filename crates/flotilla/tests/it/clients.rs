@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Fleet, tools};
+use crate::harness::{Fleet, LIMIT, tools, wait_for};
 
 /// What `keccak256` answers to `hello`.
 const HASH: &str = "0x1c8aff950685c2ed4bc3174f3472287b56d9517b9c948127319a09a7a36deac8";
@@ -74,6 +74,28 @@ fn the_typescript_sdk() {
             check(&format!("TypeScript {era}"), &way, revision, &found);
         }
     }
+}
+
+/// The transport of 2024-11-05, which clients that have not moved still speak.
+#[test]
+fn the_typescript_sdk_over_http_and_sse() {
+    let fleet = Fleet::plain();
+    for (url, tool, tools) in
+        [(fleet.url().to_owned(), "utilities__keccak256", 40), (fleet.url_of("legacy"), "list_aliases", 5)]
+    {
+        let Some(mut script) = tools::node_script("clients/typescript.mjs") else { return };
+        let arguments = if tool == "list_aliases" { json!({}) } else { json!({ "data": "hello" }) };
+        let job = json!({
+            "sdk": "sse", "url": format!("{url}/sse"), "key": fleet.home.key(), "tool": tool, "arguments": arguments,
+        });
+        let found = tools::run(&mut script, &[&job.to_string()]).json();
+        assert!(found["tools"].as_array().unwrap().len() >= tools, "{found}");
+        assert!(found["result"]["structuredContent"].is_object(), "{found}");
+    }
+    wait_for("who still uses it is known", LIMIT, || {
+        let used = fleet.call("legacy__deprecations", json!({}));
+        used.to_string().contains("http+sse").then_some(())
+    });
 }
 
 #[test]

@@ -24,3 +24,4 @@ mod supervision;
 mod telemetry;
 mod up;
 mod upstream;
+mod views;

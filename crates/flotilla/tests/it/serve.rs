@@ -158,3 +158,25 @@ fn two_copies_of_a_service_share_the_work_and_one_may_die() {
     }
     wait_for("the dead copy leaves", LIMIT, || (instances() == Some(1)).then_some(()));
 }
+
+#[test]
+fn processes_that_start_together_make_one_fleet() {
+    let home = Home::new("");
+    let processes: Vec<Process> = std::thread::scope(|scope| {
+        let start = |arguments: &'static [&'static str]| {
+            let home = &home;
+            scope.spawn(move || home.start(arguments))
+        };
+        let threads = [start(&COORDINATOR), start(&CORE), start(&REST)];
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mcp = Mcp::new(&format!("{}/mcp", processes[0].screen["coordinator"].as_str().unwrap()), Some(home.key()));
+    let call =
+        || mcp.call("coordination__kv_list", json!({})).and_then(|_| mcp.call("legacy__list_aliases", json!({})));
+    wait_for("every service is found", LIMIT, || call().ok());
+    assert_eq!(
+        home.cli(&["token", "list", "--json"]).json().as_array().unwrap().len(),
+        1,
+        "one key for the command line"
+    );
+}

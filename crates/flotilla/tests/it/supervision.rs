@@ -32,6 +32,31 @@ fn a_service_is_restarted_from_the_command_line_by_rest_and_by_a_tool() {
 }
 
 #[test]
+fn a_service_that_keeps_failing_is_given_up_and_hurts_no_other() {
+    let config =
+        "[supervision]\nrestart_first_ms = 1\ngive_up_after = 3\n[servers.monitoring]\nprometheus_url = \"nowhere\"";
+    let fleet = Fleet::start(&["--no-sandbox"], config);
+    let row = || {
+        let rows = fleet.get("/servers").ok();
+        rows.as_array().unwrap().iter().find(|row| row["name"] == "monitoring").unwrap().clone()
+    };
+    let row = wait_for("it is given up", LIMIT, || Some(row()).filter(|row| row["status"] == "failed"));
+    assert!(row["last_error"].as_str().unwrap().contains("nowhere"), "{row}");
+    let events = fleet.call("master-coordinator__list_events", json!({}));
+    let of_it = |kind: &str| {
+        let all = events["events"].as_array().unwrap().iter();
+        all.filter(|event| event["kind"] == kind && event["data"]["service"] == "monitoring").count()
+    };
+    assert_eq!((of_it("service.failed"), of_it("service.given_up")), (2, 1), "{events}");
+    assert_eq!(fleet.get("/status").ok()["status"], "degraded");
+    assert_eq!(http::send("GET", &format!("{}/health", fleet.url_of("monitoring")), &[], b"").status, 503);
+    assert!(fleet.mcp("/mcp").call("monitoring__health", json!({})).unwrap_err().starts_with("unavailable: "));
+    assert!(fleet.mcp("/mcp").call("utilities__keccak256", json!({ "data": "x" })).is_ok());
+    let again = fleet.cli(&["restart", "monitoring"]);
+    assert!(again.code == Some(2) && again.err.contains("nowhere"), "a restart that fails says why: {again:?}");
+}
+
+#[test]
 fn calls_beside_a_restart_are_answered_or_refused_in_words() {
     let fleet = Fleet::plain();
     let mcp = fleet.mcp("/mcp");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::receiver::Receiver;
-use crate::harness::{Fleet, Home, LIMIT, Mcp, wait_for};
+use crate::harness::{Fleet, Home, LIMIT, Mcp, http, wait_for};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -79,4 +79,41 @@ fn log_lines_are_found_by_search_and_on_the_command_line() {
     });
     let line: Value = serde_json::from_str(found.lines().next().unwrap()).unwrap();
     assert_eq!(line["fields"]["reason"], "to be found again", "{line}");
+}
+
+#[test]
+fn lines_of_other_programs_are_taken_in() {
+    let fleet = Fleet::plain();
+    let (url, key) = (fleet.url_of("logging"), format!("Bearer {}", fleet.home.key()));
+    let at = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos().to_string();
+    let streams = json!([{ "stream": { "app": "web-shop", "level": "error" }, "values": [[at, "the till is open"]] }]);
+    let body = json!({ "streams": streams }).to_string();
+    let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+    let pushed = http::send("POST", &format!("{url}/loki/api/v1/push"), &headers, body.as_bytes());
+    assert!(pushed.status < 300, "{pushed:?}");
+    assert_eq!(http::send("POST", &format!("{url}/loki/api/v1/push"), &[], body.as_bytes()).problem().0, 401);
+    let found = wait_for("the line is kept", LIMIT, || {
+        let found = fleet.call("logging__search", json!({ "text": "till" }));
+        found["lines"].as_array().unwrap().first().cloned()
+    });
+    assert_eq!((&found["message"], &found["level"]), (&json!("the till is open"), &json!("error")), "{found}");
+}
+
+#[test]
+fn each_call_is_counted_once() {
+    let fleet = Fleet::start(&["--no-sandbox"], "[servers.monitoring]\nscrape_seconds = 1");
+    for _ in 0..3 {
+        call(&fleet.mcp("/mcp"));
+    }
+    assert!(fleet.mcp("/mcp").call("utilities__keccak256", json!({})).is_err());
+    let metrics = fleet.get("/metrics").body;
+    let ok = r#"mcp_commands_total{server="utilities",tool="keccak256",outcome="ok"} 3"#;
+    let wrong = r#"mcp_commands_total{server="utilities",tool="keccak256",outcome="invalid_argument"} 1"#;
+    assert!(metrics.contains(ok) && metrics.contains(wrong), "{metrics}");
+    assert!(metrics.contains(r#"mcp_response_time_seconds_count{server="utilities",tool="keccak256"} 4"#), "{metrics}");
+    let query = json!({ "query": "sum(mcp_commands_total{server=\"utilities\"})" });
+    wait_for("the recorder has it", LIMIT, || {
+        let answer = fleet.call("monitoring__query_metrics", query.clone());
+        (answer["series"][0]["value"] == 4.0).then_some(())
+    });
 }

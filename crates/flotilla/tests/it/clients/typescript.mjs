@@ -1,6 +1,6 @@
 // Works through a server with the official TypeScript SDK, as `node typescript.mjs JOB`, and prints what it found as one JSON object.
 //
-// JOB is JSON: { sdk: "v1" | "v2", era?: "legacy" | "auto" | "modern" (v2), url + key | command + env, tool, arguments, read? }.
+// JOB is JSON: { sdk: "v1" | "sse" (v1 over the transport of 2024-11-05) | "v2", era?: "legacy" | "auto" | "modern" (v2), url + key | command + env, tool, arguments, read? }.
 // The SDKs are looked for below the folder that the variable MODULES names.
 
 import { createRequire } from "node:module";
@@ -10,6 +10,11 @@ const require = createRequire(process.env.MODULES);
 const info = { name: `typescript-${job.sdk}`, version: "1.0.0" };
 
 function parts() {
+  if (job.sdk === "sse") {
+    const { Client } = require("@modelcontextprotocol/sdk/client/index.js");
+    const { SSEClientTransport } = require("@modelcontextprotocol/sdk/client/sse.js");
+    return { client: new Client(info), StreamableHTTPClientTransport: SSEClientTransport };
+  }
   if (job.sdk === "v1") {
     const { Client } = require("@modelcontextprotocol/sdk/client/index.js");
     const { StreamableHTTPClientTransport } = require("@modelcontextprotocol/sdk/client/streamableHttp.js");
@@ -48,7 +53,7 @@ const way = transport(made);
 await client.connect(way);
 const found = {
   server: client.getServerVersion()?.name,
-  revision: client.getNegotiatedProtocolVersion?.() ?? way.protocolVersion ?? null,
+  revision: client.getNegotiatedProtocolVersion?.() ?? way.protocolVersion ?? way._protocolVersion ?? null,
   tools: (await allTools(client)).map((tool) => tool.name),
   result: await client.callTool({ name: job.tool, arguments: job.arguments }),
 };

@@ -1,6 +1,6 @@
 """A third party's MCP server over stdio, of revision 2025-06-18 and the standard library alone: good, slow and fatal tools.
 
-Each call runs in a thread of its own, so that one that hangs holds up no other.
+`python server.py [FILE]`: what FILE holds when the server starts is the description of `echo`. Each call runs in a thread of its own, so that one that hangs holds up no other.
 """
 
 import json
@@ -14,7 +14,7 @@ WAIT = {"type": "object", "properties": {"path": {"type": "string"}, **STARTED},
 HANG = {"type": "object", "properties": STARTED}
 NONE = {"type": "object", "properties": {}}
 TOOLS = {
-    "echo": ("Repeats a text.", WORDS),
+    "echo": (open(sys.argv[1]).read() if len(sys.argv) > 1 else "Repeats a text.", WORDS),
     "pid": ("Tells the number of this process.", NONE),
     "wait_for_file": ("Answers once a file exists.", WAIT),
     "hang": ("Never answers.", HANG),
