@@ -1,7 +1,12 @@
 //! What leaves the fleet: one trace id from the door to the tool, in the logs, in the trail, and in what is exported.
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
+use crate::harness::process::Group;
 use crate::harness::receiver::Receiver;
 use crate::harness::{Fleet, Home, LIMIT, Mcp, http, wait_for};
 
@@ -79,6 +84,24 @@ fn log_lines_are_found_by_search_and_on_the_command_line() {
     });
     let line: Value = serde_json::from_str(found.lines().next().unwrap()).unwrap();
     assert_eq!(line["fields"]["reason"], "to be found again", "{line}");
+}
+
+#[test]
+fn lines_are_followed_as_they_come() {
+    let fleet = Fleet::plain();
+    let mut command = fleet.home.command(&["logs", "legacy", "--json", "-f"]);
+    let mut child = command.stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+    let group = Group::of(&child);
+    let (tell, told) = std::sync::mpsc::channel();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    let marked = |line: &str| line.contains("Starting") && line.contains("legacy");
+    wait_for("what was before", LIMIT, || told.try_recv().ok());
+    while told.try_recv().is_ok() {}
+    fleet.cli(&["restart", "legacy"]).ok();
+    wait_for("the new line", LIMIT, || told.try_recv().ok().filter(|line| marked(line)));
+    drop(group);
+    child.wait().unwrap();
 }
 
 #[test]

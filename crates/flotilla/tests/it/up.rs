@@ -2,11 +2,13 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 
 use expect_test::{Expect, expect, expect_file};
 use serde_json::Value;
 
-use crate::harness::{Fleet, Home, LIMIT, Ran, http};
+use crate::harness::process::{self, Group};
+use crate::harness::{Fleet, Home, LIMIT, Ran, http, wait_for};
 
 /// The services of a start screen, as one text.
 fn services(screen: &Value) -> String {
@@ -124,6 +126,27 @@ fn a_second_start_finds_the_same_keys() {
     assert_eq!(home.key(), key);
     assert_eq!(home.cli(&["status", "--json"]).json()["status"], "healthy");
     drop(second);
+}
+
+#[test]
+fn the_start_screen_says_where_everything_is() {
+    let home = Home::new("");
+    let said = home.path("said");
+    let mut command = home.command(&["up", "--no-sandbox", "--mode", "minimal"]);
+    command.stderr(std::fs::File::create(&said).unwrap()).process_group(0);
+    let mut child = command.spawn().unwrap();
+    let _group = Group::of(&child);
+    let screen = wait_for("the screen", LIMIT, || {
+        let text = std::fs::read_to_string(&said).unwrap();
+        text.contains("Ctrl-C").then_some(text)
+    });
+    process::send(i32::try_from(child.id()).unwrap(), libc::SIGINT);
+    assert_eq!(wait_for("it ends", LIMIT, || child.try_wait().unwrap()).code(), Some(0));
+    let ports = regex::Regex::new(r"\b\d{4,5}\b").unwrap();
+    // Off a terminal the log is on the same stream, a JSON object a line.
+    let screen: String = screen.lines().filter(|line| !line.starts_with('{')).map(|line| format!("{line}\n")).collect();
+    let screen = screen.replace(&home.path("").display().to_string(), "HOME/");
+    expect_file!["golden/screen.txt"].assert_eq(&ports.replace_all(&screen, "PORT"));
 }
 
 #[test]
