@@ -80,8 +80,14 @@ fn fault_of(answer: &Answer<'_>) -> Fault {
     let text = parts.into_iter().map(|part| part.text).collect::<Vec<_>>().join("\n");
     let error = answer.meta.as_ref().and_then(|meta| meta.get("flotilla/error"));
     let code = error.and_then(|error| Code::deserialize(&error["code"]).ok()).unwrap_or(Code::Upstream);
-    let message = text.strip_prefix(&format!("{code}: ")).map(ToOwned::to_owned).unwrap_or(text);
+    // The text is the fault as people read it: code, message, and the hint in brackets.
+    let hint = error.and_then(|error| error["hint"].as_str());
+    let message = text.strip_prefix(&format!("{code}: ")).unwrap_or(&text);
+    let message = hint.and_then(|hint| message.strip_suffix(&format!(" ({hint})"))).unwrap_or(message);
     let mut fault = Fault::new(code, message);
+    if let Some(hint) = hint {
+        fault = fault.hint(hint);
+    }
     if let Some(data) = error.and_then(|error| error.get("data")) {
         fault = fault.data(data.clone());
     }

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use kernel::limits::{BODY_BYTES_MAX, BODY_TIME};
 use kernel::logs::{Line, LogSink};
-use kernel::{Access, Clock, Fault, UnixMs};
+use kernel::{Access, Clock, Code, Fault, UnixMs};
 
 use crate::access::Guard;
 use crate::problem::Problem;
@@ -56,10 +56,20 @@ async fn take(
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Problem> {
-    door.guard.admit(&headers, remote, Access::Operate, "log intake").await?;
+) -> Result<Response, Response> {
+    accept(&door, remote, &headers, body).await.map_err(|fault| {
+        // Here that code means one thing: a form of body that is not read (RFC 9110, 15.5.16).
+        match fault.code {
+            Code::Unsupported => Problem(fault).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            _ => Problem(fault).into_response(),
+        }
+    })
+}
+
+async fn accept(door: &Door, remote: SocketAddr, headers: &HeaderMap, body: Body) -> Result<Response, Fault> {
+    door.guard.admit(headers, remote, Access::Operate, "log intake").await?;
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(Fault::unsupported("compressed bodies are not read here").hint("send the body as it is").into());
+        return Err(Fault::unsupported("compressed bodies are not read here").hint("send the body as it is"));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let body = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES_MAX).collect())

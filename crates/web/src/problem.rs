@@ -17,8 +17,15 @@ impl From<Fault> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        self.with_status(status)
+    }
+}
+
+impl Problem {
+    /// The answer, where HTTP has a better status than the code's own.
+    pub fn with_status(self, status: StatusCode) -> Response {
         let fault = self.0;
-        let status = StatusCode::from_u16(fault.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut body = json!({
             "type": format!("urn:flotilla:error:{}", fault.code),
             "title": fault.code.as_str().replace('_', " "),

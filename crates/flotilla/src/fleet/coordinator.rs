@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gateway::command::Command;
+use gateway::coordinator::{RESTART_SERVICE, RestartServiceRequest, RestartServiceResponse};
 use gateway::status::{ServiceRow, SystemStatus};
 use gateway::{Gateway, Selector};
 use kernel::fleet::{Instance, Kind};
-use kernel::{Caller, Fault, Ports, Role, Trace};
+use kernel::{Caller, Fault, Role, Trace};
+use mcp::toolbox::{Router, structured};
 use mcp::{Ctx, Handler};
 use serde_json::{Value, json};
 use web::coordinator::{Coordinator, Endpoint};
@@ -16,14 +18,13 @@ use web::coordinator::{Coordinator, Endpoint};
 /// The implementation of [`Coordinator`].
 pub struct Rest {
     gateway: Arc<Gateway>,
-    ports: Ports,
     anonymous: Option<Role>,
 }
 
 impl Rest {
     /// REST over `gateway`.
-    pub fn new(gateway: &Arc<Gateway>, ports: &Ports, anonymous: Option<Role>) -> Arc<Self> {
-        Arc::new(Self { gateway: Arc::clone(gateway), ports: ports.clone(), anonymous })
+    pub fn new(gateway: &Arc<Gateway>, anonymous: Option<Role>) -> Arc<Self> {
+        Arc::new(Self { gateway: Arc::clone(gateway), anonymous })
     }
 }
 
@@ -59,8 +60,15 @@ impl Coordinator for Rest {
     }
 
     async fn restart(&self, name: &str, reason: &str, caller: Caller) -> Result<Value, Fault> {
-        tracing::info!(service = name, reason, caller = caller.name, "restart asked for");
-        json_of(&self.ports.fleet.restart(name, reason).await?)
+        // The tool, not the supervisor: so a restart is authorised and recorded whichever door it came in by.
+        let request =
+            RestartServiceRequest { service: name.to_owned(), kind: Some(Kind::Server), reason: reason.to_owned() };
+        let ctx = Ctx::internal(caller, Trace::root());
+        let arguments = mcp::wire::raw(&request);
+        let reply = Router::call(&*self.gateway, RESTART_SERVICE.server, RESTART_SERVICE.name, arguments, ctx).await?;
+        let answer: RestartServiceResponse = serde_json::from_str(structured(&reply)?.get())
+            .map_err(|error| Fault::internal(format!("answer of the restart: {error}")))?;
+        json_of(&answer.instances)
     }
 
     fn endpoint(&self, endpoint: &Endpoint) -> Result<Arc<dyn Handler>, Fault> {

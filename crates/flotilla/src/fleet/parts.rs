@@ -156,7 +156,7 @@ impl Parts {
     /// The doors of port 4000.
     pub fn coordinator_doors(&self, gateway: &Arc<Gateway>, service: ServiceDoors) -> Doors {
         Doors {
-            coordinator: Rest::new(gateway, &self.ports, self.anonymous.clone()),
+            coordinator: Rest::new(gateway, self.anonymous.clone()),
             door: Arc::clone(&self.door),
             guard: self.guard.clone(),
             service,
@@ -167,7 +167,7 @@ impl Parts {
     /// The status page.
     pub fn status_page(&self, gateway: &Arc<Gateway>) -> Page {
         Page {
-            coordinator: Rest::new(gateway, &self.ports, self.anonymous.clone()),
+            coordinator: Rest::new(gateway, self.anonymous.clone()),
             guard: self.guard.clone(),
             door: Arc::clone(&self.door),
         }

@@ -198,6 +198,7 @@ impl Fleet for Supervisor {
     }
 
     async fn restart(&self, service: &str, reason: &str) -> Result<Vec<Instance>> {
+        tracing::info!(service, reason, "restart asked for");
         let before = self.instances_of(service).await?;
         let unit = self.units.read().get(service).cloned();
         if unit.is_none() && before.is_empty() {

@@ -105,6 +105,20 @@ fn one_row_whichever_door_a_call_came_in_by() {
 }
 
 #[test]
+fn a_restart_by_rest_is_a_row_and_so_is_a_refused_one() {
+    let fleet = Fleet::plain();
+    let restart = |name: &str| fleet.rest("POST", &format!("/servers/{name}/restart"), r#"{"reason":"a test"}"#).status;
+    assert_eq!((restart("utilities"), restart("utilitis")), (200, 404));
+    let outcomes = wait_for("the rows are written", LIMIT, || {
+        let rows = fleet.cli(&["audit", "list", "--server", "master-coordinator", "--json"]).json();
+        let rows = rows.as_array().unwrap().iter().filter(|row| row["action"] == "restart_service");
+        let outcomes: Vec<String> = rows.map(|row| row["outcome"].as_str().unwrap().to_owned()).collect();
+        (outcomes.len() >= 2).then_some(outcomes)
+    });
+    assert_eq!(outcomes, ["not_found", "ok"], "newest first");
+}
+
+#[test]
 fn every_refusal_is_a_row() {
     let fleet = Fleet::plain();
     let key = fleet.cli(&["token", "create", "reader", "--role", "viewer", "--json"]).json()["token"]

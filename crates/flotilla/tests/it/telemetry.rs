@@ -115,6 +115,11 @@ fn lines_of_other_programs_are_taken_in() {
     let pushed = http::send("POST", &format!("{url}/loki/api/v1/push"), &headers, body.as_bytes());
     assert!(pushed.status < 300, "{pushed:?}");
     assert_eq!(http::send("POST", &format!("{url}/loki/api/v1/push"), &[], body.as_bytes()).problem().0, 401);
+    for unread in [("content-type", "text/html"), ("content-encoding", "gzip")] {
+        let headers = [("authorization", key.as_str()), unread];
+        let refused = http::send("POST", &format!("{url}/loki/api/v1/push"), &headers, body.as_bytes());
+        assert_eq!((refused.status, refused.problem().1), (415, "unsupported".into()), "{unread:?}");
+    }
     let found = wait_for("the line is kept", LIMIT, || {
         let found = fleet.call("logging__search", json!({ "text": "till" }));
         found["lines"].as_array().unwrap().first().cloned()
