@@ -25,7 +25,10 @@ async fn check(bench: &Bench, role: Role, target: &str, command: &str, args: Val
             .into_iter()
             .map(|answer| match (answer.result, answer.error) {
                 (Some(result), _) => format!("{}: {result}", answer.target),
-                (_, Some(error)) => format!("{}: {} {}", answer.target, error.code, error.message),
+                (_, Some(error)) => {
+                    let hint = error.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                    format!("{}: {} {}{hint}", answer.target, error.code, error.message)
+                }
                 _ => "neither".into(),
             })
             .collect::<Vec<_>>()
@@ -45,7 +48,7 @@ async fn each_target_answers_for_itself() {
         "echo",
         json!({ "text": "hi" }),
         expect![[r#"
-        master-coordinator: not_found master-coordinator has no tool `echo`
+        master-coordinator: not_found master-coordinator has no tool `echo` (the command `tools` lists what it has; status, health, tools and restart work everywhere)
         utilities: {"from":"utilities","text":"hi"}
         logging: {"from":"logging","text":"hi"}
         zebra: {"from":"zebra","text":"hi"}"#]],
