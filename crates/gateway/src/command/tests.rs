@@ -66,7 +66,7 @@ async fn each_target_answers_for_itself() {
         "zebra",
         "echo",
         json!(["text=a", "b"]),
-        expect!["zebra: invalid_argument more words than the tool has parameters: 1 too many"],
+        expect!["zebra: invalid_argument more words than the tool has parameters: 1 too many (it takes text)"],
     )
     .await;
 }
