@@ -1,0 +1,15 @@
+//! The arithmetic of trading: pools as their contracts compute them, and what is decided from them.
+//!
+//! Invariants:
+//! - Pure functions on plain data: no clock, no network, no database, no task.
+//! - Integers throughout where money is priced, rounded as the contracts round. Floating point ranks candidates, nothing else.
+//! - What money depends on is tested against the contracts' own bytecode, not against a second copy of the formula.
+
+mod book;
+mod error;
+pub mod math;
+pub mod pool;
+mod text;
+
+pub use book::{Book, PoolId};
+pub use error::{Error, Result};
