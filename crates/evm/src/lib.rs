@@ -7,6 +7,7 @@
 
 mod abi;
 mod config;
+mod fees;
 mod flash;
 mod heads;
 mod known;

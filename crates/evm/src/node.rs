@@ -5,8 +5,8 @@ use std::sync::Arc;
 use alloy_primitives::{Bytes, U64, U256};
 use async_trait::async_trait;
 use kernel::chain::{
-    AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, Deployment, FlashMarket,
-    Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
+    AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, Deployment, FeeHistory,
+    FlashMarket, Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
 };
 use kernel::{Clock, Code, Fault, Result};
 use parking_lot::RwLock;
@@ -17,7 +17,7 @@ use crate::heads::Heads;
 use crate::rpc::SharedRpc;
 use crate::sandbox::Market;
 use crate::wire::{self, WireBlock, WireReceipt, WireTransaction};
-use crate::{flash, logs, simulate, token, trace};
+use crate::{fees, flash, logs, simulate, token, trace};
 
 /// A chain behind one or several endpoints.
 #[derive(Clone)]
@@ -174,6 +174,10 @@ impl Chain for Node {
 
     async fn estimate_gas(&self, call: &CallRequest, at: BlockId) -> Result<u64> {
         self.rpc.read::<U64>("eth_estimateGas", json!([wire::call(call), wire::block(at)])).await.map(|gas| gas.to())
+    }
+
+    async fn fee_history(&self, blocks: u64, percentiles: &[u8]) -> Result<FeeHistory> {
+        fees::read(self, blocks, percentiles).await
     }
 
     async fn simulate(&self, call: &CallRequest, overrides: &[AccountOverride], at: BlockId) -> Result<Simulation> {

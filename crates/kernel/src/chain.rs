@@ -18,8 +18,8 @@ pub use abi::{
     Abi, AbiValue, DecodedCall, DecodedLog, EncodedLog, Param, Revert, RevertKind, Signature, SignatureKind,
 };
 pub use facts::{
-    Block, ChainStatus, Deployment, EndpointState, EndpointStatus, Head, Log, LogFilter, Receipt, Syncing, Token,
-    Transaction,
+    Block, BlockFees, ChainStatus, Deployment, EndpointState, EndpointStatus, FeeHistory, Head, Log, LogFilter,
+    Receipt, Syncing, Token, Transaction,
 };
 pub use flash::{FeeRule, FlashMarket, FlashSource, UnreadSource};
 pub use simulation::{
@@ -36,6 +36,8 @@ pub const HEAD_EVENT: &str = "chain.head";
 pub const REORG_EVENT: &str = "chain.reorg";
 /// Most logs one answer holds.
 pub const LOGS_MAX: usize = 10_000;
+/// Most blocks whose fees one answer holds: what nodes give at once.
+pub const FEE_BLOCKS_MAX: u64 = 1_024;
 /// Most frames one trace holds.
 pub const FRAMES_MAX: usize = 2_000;
 
@@ -96,6 +98,10 @@ pub trait Chain: Send + Sync {
 
     /// Gas that the transaction would need. `Reverted` when it would revert.
     async fn estimate_gas(&self, call: &CallRequest, at: BlockId) -> Result<u64>;
+
+    /// What the newest `blocks` blocks (at most [`FEE_BLOCKS_MAX`]) charged for gas, with the tips at these percentiles (ascending, up
+    /// to 100).
+    async fn fee_history(&self, blocks: u64, percentiles: &[u8]) -> Result<FeeHistory>;
 
     /// Runs a transaction without sending it and tells all that it would do. A revert is an answer, not a fault.
     async fn simulate(&self, call: &CallRequest, overrides: &[AccountOverride], at: BlockId) -> Result<Simulation>;

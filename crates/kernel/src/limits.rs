@@ -34,14 +34,25 @@ impl Bucket {
 
     /// Takes one token, or says how many milliseconds until there is one.
     pub fn take(&mut self, now_ms: i64) -> Result<(), u64> {
+        self.take_many(1, now_ms)
+    }
+
+    /// Takes so many tokens, or none and says how many milliseconds until there are enough.
+    pub fn take_many(&mut self, tokens: u32, now_ms: i64) -> Result<(), u64> {
         let passed_ms = (now_ms - self.at_ms).max(0) as f64;
         self.at_ms = now_ms;
         self.level = (self.level + passed_ms * self.per_second / 1_000.0).min(self.burst);
-        if self.level >= 1.0 {
-            self.level -= 1.0;
+        let tokens = f64::from(tokens);
+        if self.level >= tokens {
+            self.level -= tokens;
             return Ok(());
         }
-        Err(((1.0 - self.level) * 1_000.0 / self.per_second).ceil() as u64)
+        Err(((tokens - self.level) * 1_000.0 / self.per_second).ceil() as u64)
+    }
+
+    /// Holds no more tokens than that from now: who counts them on the other side says how many are left.
+    pub fn hold_at_most(&mut self, tokens: f64) {
+        self.level = self.level.min(tokens);
     }
 }
 
@@ -85,5 +96,12 @@ mod tests {
         assert_eq!((bucket.take(0), bucket.take(0), bucket.take(0)), (Ok(()), Ok(()), Err(500)));
         assert_eq!(bucket.take(500), Ok(()));
         assert_eq!(bucket.take(400), Err(500), "time that steps back gives nothing");
+        let mut bucket = Bucket::new(10.0, 100.0, 0);
+        assert_eq!(
+            (bucket.take_many(90, 0), bucket.take_many(20, 0), bucket.take_many(10, 0)),
+            (Ok(()), Err(1_000), Ok(()))
+        );
+        bucket.hold_at_most(-50.0);
+        assert_eq!(bucket.take(0), Err(5_100), "the other side counted more than we did");
     }
 }

@@ -8,6 +8,7 @@ use crate::chain::{Abi, Chain};
 use crate::fleet::Fleet;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
+use crate::prices::Prices;
 use crate::store::Store;
 use crate::{Clock, Tasks};
 
@@ -34,4 +35,6 @@ pub struct Ports {
     pub chain: Arc<dyn Chain>,
     /// Contract encodings; needs no node.
     pub abi: Arc<dyn Abi>,
+    /// What assets are worth.
+    pub prices: Arc<dyn Prices>,
 }

@@ -100,6 +100,7 @@ impl Parts {
             fleet: Arc::clone(&supervisor) as Arc<dyn kernel::fleet::Fleet>,
             chain,
             abi: Arc::new(evm::Encodings),
+            prices: Arc::new(kernel::prices::Unpriced),
         };
         let phases = Phases::new(clock.clone(), metrics, Arc::new(recorder.clone()), config.limits.clone());
         let phases = match exporter {

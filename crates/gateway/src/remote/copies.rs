@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kernel::backoff::Backoff;
+use kernel::breaker::Breaker;
 use kernel::fleet::Instance;
 use kernel::metrics::RouteLabel;
 use kernel::{Fault, OnEnd, Tasks, UnixMs};
@@ -12,7 +13,6 @@ use mcp::{Change, Link, RpcError};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Remote;
-use super::breaker::Breaker;
 
 /// Waits between attempts to read a copy's tools.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) };

@@ -4,7 +4,6 @@
 //! - It is tried again on another copy only when it never left, or the first gave no answer and doing the work twice does no harm.
 //! - The copy runs the phases of the call (role, limits, audit). Only a call that no copy answered is recorded here.
 
-pub mod breaker;
 mod copies;
 mod reach;
 mod tools;
@@ -14,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kernel::{Access, Code, Fault, Ports, Tasks};
+use kernel::{Access, Code, Fault, Ports, Tasks, breaker};
 use mcp::error::codes;
 use mcp::handler::{CHANGES_MAX, Identity, Watch};
 use mcp::mirror::Mirrored;

@@ -140,6 +140,28 @@ pub struct LogFilter {
     pub topics: Vec<Vec<Hash>>,
 }
 
+/// What recent blocks charged for gas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FeeHistory {
+    /// The blocks, oldest first.
+    pub blocks: Vec<BlockFees>,
+    /// The base fee per gas of the block after the newest, in wei; absent on chains without one.
+    pub next_base_fee_per_gas_wei: Option<Amount>,
+}
+
+/// What a block charged for gas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlockFees {
+    /// Its height.
+    pub number: u64,
+    /// Its base fee per gas, in wei; absent on chains without one.
+    pub base_fee_per_gas_wei: Option<Amount>,
+    /// How full it was: gas used of its limit, in hundredths of a percent.
+    pub gas_used_bps: u32,
+    /// The priority fee per gas at each percentile asked for, weighted by gas, in wei; empty where the block has no transactions.
+    pub tips_wei: Vec<Amount>,
+}
+
 /// An ERC-20 token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Token {

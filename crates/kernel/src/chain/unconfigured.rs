@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::{
-    AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, Deployment, FlashMarket,
-    Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
+    AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, Deployment, FeeHistory,
+    FlashMarket, Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
 };
 use crate::{Fault, Result};
 
@@ -87,6 +87,10 @@ impl Chain for Unconfigured {
     }
 
     async fn estimate_gas(&self, _: &CallRequest, _: BlockId) -> Result<u64> {
+        self.no()
+    }
+
+    async fn fee_history(&self, _: u64, _: &[u8]) -> Result<FeeHistory> {
         self.no()
     }
 

@@ -7,6 +7,7 @@ mod audit;
 mod bus;
 mod fleet;
 mod logs;
+mod prices;
 mod store;
 mod world;
 
@@ -15,5 +16,6 @@ pub use audit::MemoryAudit;
 pub use bus::MemoryBus;
 pub use fleet::FakeFleet;
 pub use logs::MemoryLogs;
+pub use prices::FakePrices;
 pub use store::MemoryStore;
 pub use world::World;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FakeFleet, MemoryAudit, MemoryBus, MemoryLogs, MemoryStore, NoAbi};
+use super::{FakeFleet, FakePrices, MemoryAudit, MemoryBus, MemoryLogs, MemoryStore, NoAbi};
 use crate::chain::{Abi, Chain, Unconfigured};
 use crate::metrics::Metrics;
 use crate::{Clock, Ports, Tasks, UnixMs};
@@ -32,6 +32,8 @@ pub struct World {
     pub chain: Arc<dyn Chain>,
     /// Encodings: not configured unless the test puts some here.
     pub abi: Arc<dyn Abi>,
+    /// Prices: none until the test sets some.
+    pub prices: Arc<FakePrices>,
 }
 
 impl Default for World {
@@ -47,6 +49,7 @@ impl Default for World {
             fleet: Arc::default(),
             chain: Arc::new(Unconfigured::default()),
             abi: Arc::new(NoAbi),
+            prices: Arc::new(FakePrices::new(clock.clone())),
             clock,
         }
     }
@@ -80,6 +83,7 @@ impl World {
             fleet: self.fleet.clone(),
             chain: self.chain.clone(),
             abi: self.abi.clone(),
+            prices: self.prices.clone(),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Keeps calls away from an instance that does not answer, and lets one through now and then to see whether it does again.
+//! Keeps calls away from what does not answer, and lets one through now and then to see whether it does again.
 
-use kernel::UnixMs;
 use parking_lot::Mutex;
 
-/// Failures in a row after which an instance is left alone.
+use crate::UnixMs;
+
+/// Failures in a row after which it is left alone.
 const FAILURES_MAX: u32 = 5;
 /// How long it is left alone at first, in milliseconds; doubles with each probe that fails.
 const OPEN_MS: i64 = 1_000;
@@ -22,7 +23,7 @@ pub enum State {
 }
 
 impl State {
-    /// The value of the `flotilla_route_breaker` gauge.
+    /// Its value as a gauge.
     pub fn gauge(self) -> f64 {
         match self {
             Self::Closed => 0.0,
