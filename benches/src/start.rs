@@ -39,8 +39,8 @@ pub(crate) async fn run(binary: &Path) -> Fallible<String> {
     let mut times = Vec::new();
     for _ in 0..STARTS {
         // Each in a folder of its own: the chain is new and everything is deployed.
-        let up = Ground::new(binary)?.run(&["up"]).await;
-        match up {
+        let ground = Ground::new(binary)?;
+        match ground.run(&["up"]).await {
             Ok(up) => {
                 times.push(up.took);
                 up.process.stop().await?;

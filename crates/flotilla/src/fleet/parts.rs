@@ -36,6 +36,8 @@ use crate::telemetry::{Exporter, Output};
 
 /// The name of the key that the CLI uses.
 const CLI_KEY: &str = "cli";
+/// How long everything recorded may take to be written at the end.
+const FLUSH_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The parts.
 pub struct Parts {
@@ -208,8 +210,11 @@ impl Parts {
 
     /// Ends what outlives the services: everything recorded is written before the files close.
     pub async fn close(self) {
-        self.recorder.flush().await;
-        self.sink.flush().await;
+        let written = async { tokio::join!(self.recorder.flush(), self.sink.flush()) };
+        if tokio::time::timeout(FLUSH_TIME, written).await.is_err() {
+            // The writers give up after a few more attempts once they are told to stop, and count what they lose.
+            tracing::error!("the data folder cannot be written; records and log lines may be lost");
+        }
         self.storage.drain(super::DRAIN_TIME).await;
         self.database.close().await;
     }

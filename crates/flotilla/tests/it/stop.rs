@@ -51,3 +51,12 @@ fn open_streams_end_when_the_fleet_stops() {
     assert_eq!(end.json()["result"]["resultType"], "complete");
     assert_eq!(fleet.process.wait(LIMIT).code(), Some(0));
 }
+
+/// What cannot be written any more does not keep a fleet from ending.
+#[test]
+fn a_fleet_whose_data_folder_is_gone_still_stops() {
+    let mut fleet = Fleet::plain();
+    std::fs::remove_dir_all(fleet.home.path("data")).unwrap();
+    fleet.process.signal(libc::SIGTERM);
+    assert_eq!(fleet.process.wait(LIMIT).signal(), None, "{}", fleet.process.log());
+}

@@ -117,11 +117,23 @@ impl LogSink {
                     self.progress.settled(batch.len());
                 }
                 Err(fault) => {
-                    tracing::error!(%fault, lines = batch.len(), "log lines lost: the store cannot be written");
-                    self.lost(batch.len());
+                    // Only at the end is a batch given up, and then the rest goes with it: this message is a line too,
+                    // and it would be the next to fail.
+                    let rest = self.end();
+                    self.lost(batch.len() + rest);
+                    tracing::error!(%fault, lines = batch.len() + rest, "log lines lost: the store cannot be written");
+                    return;
                 }
             }
         }
+    }
+
+    /// Takes no more lines; how many were still waiting.
+    fn end(&self) -> usize {
+        let mut state = self.state.lock();
+        state.phase = Phase::Ended;
+        state.bytes = 0;
+        std::mem::take(&mut state.lines).len()
     }
 
     /// Waits for lines, and a moment more for their company. False when there will be no more.
