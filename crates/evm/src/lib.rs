@@ -1,4 +1,4 @@
-//! The EVM adapter: contract encodings, JSON-RPC with fail-over, head and reorg tracking, simulation, and the sandbox chain.
+//! The EVM adapter: contract encodings, JSON-RPC with fail-over, head and reorg tracking, simulation (on the node and in this process), and the sandbox chain.
 //!
 //! Invariants:
 //! - The only crate that names alloy (beyond its primitives) or speaks JSON-RPC to a node; the rest of the fleet sees `kernel::chain`.
@@ -13,6 +13,7 @@ mod heads;
 mod known;
 mod lock;
 mod logs;
+mod machine;
 mod node;
 mod open;
 mod rpc;

@@ -6,7 +6,7 @@ use alloy_primitives::{Bytes, U64, U256};
 use async_trait::async_trait;
 use kernel::chain::{
     AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, Deployment, FeeHistory,
-    FlashMarket, Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
+    FlashMarket, Fork, Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
 };
 use kernel::{Clock, Code, Fault, Result};
 use parking_lot::RwLock;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::config::LendersConfig;
 use crate::heads::Heads;
+use crate::machine::{self, Cache};
 use crate::rpc::SharedRpc;
 use crate::sandbox::Market;
 use crate::wire::{self, WireBlock, WireReceipt, WireTransaction};
@@ -29,6 +30,8 @@ pub struct Node {
     pub(crate) log_blocks_max: u64,
     /// Lenders that the configuration adds.
     pub(crate) lenders: Arc<LendersConfig>,
+    /// What forks of its state have read.
+    pub(crate) cache: Arc<Cache>,
     /// What stands on the sandbox; `None` on any other chain.
     pub(crate) market: Arc<RwLock<Option<Market>>>,
 }
@@ -182,6 +185,10 @@ impl Chain for Node {
 
     async fn simulate(&self, call: &CallRequest, overrides: &[AccountOverride], at: BlockId) -> Result<Simulation> {
         simulate::run(self, call, overrides, at).await
+    }
+
+    async fn fork(&self, at: BlockId) -> Result<Box<dyn Fork>> {
+        machine::open(self, at).await
     }
 
     async fn trace(&self, hash: Hash) -> Result<TransactionTrace> {

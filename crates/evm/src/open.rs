@@ -95,6 +95,7 @@ fn node(config: &Config, urls: Vec<Secret>, door: watch::Receiver<Door>, parts: 
         clock: parts.clock.clone(),
         log_blocks_max: config.log_blocks_max,
         lenders: Arc::new(config.lenders.clone()),
+        cache: Arc::default(),
         market: Arc::new(RwLock::new(None)),
     })
 }

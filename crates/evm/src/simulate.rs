@@ -19,7 +19,7 @@ use crate::trace::{self, WireFrame};
 use crate::wire::{self, WireLog};
 
 /// From where `eth_simulateV1` logs transfers of the native coin.
-const NATIVE: RawAddress = address!("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee");
+pub(crate) const NATIVE: RawAddress = address!("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee");
 /// `Transfer(address,address,uint256)`
 const TRANSFER: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 /// `Deposit(address,uint256)`: wrapped native coin appears without a `Transfer`.
@@ -185,14 +185,14 @@ pub(crate) async fn by_call(
 
 /// What came in and what went out, by asset and account; wide enough that no sum overflows.
 #[derive(Default)]
-struct Changes(BTreeMap<(RawAddress, RawAddress), (U512, U512)>);
+pub(crate) struct Changes(BTreeMap<(RawAddress, RawAddress), (U512, U512)>);
 
 impl Changes {
-    fn gain(&mut self, asset: RawAddress, account: RawAddress, value: U256) {
+    pub(crate) fn gain(&mut self, asset: RawAddress, account: RawAddress, value: U256) {
         self.0.entry((asset, account)).or_default().0 += U512::from(value);
     }
 
-    fn lose(&mut self, asset: RawAddress, account: RawAddress, value: U256) {
+    pub(crate) fn lose(&mut self, asset: RawAddress, account: RawAddress, value: U256) {
         self.0.entry((asset, account)).or_default().1 += U512::from(value);
     }
 
@@ -209,7 +209,7 @@ impl Changes {
         })
     }
 
-    fn native(self) -> Vec<BalanceChange> {
+    pub(crate) fn native(self) -> Vec<BalanceChange> {
         self.changed().map(|(_, account, change_wei)| BalanceChange { account, change_wei }).collect()
     }
 }
@@ -229,7 +229,7 @@ fn wrapping(topics: &[B256], data: &[u8]) -> Option<(RawAddress, U256, bool)> {
 }
 
 /// Net changes as the tokens' own events tell them. The zero address stands for what is minted and burnt and is left out.
-fn token_changes(logs: &[Log]) -> Vec<TokenChange> {
+pub(crate) fn token_changes(logs: &[Log]) -> Vec<TokenChange> {
     let read = |log: &Log| {
         let topics: Vec<B256> = log.topics.iter().map(|topic| topic.0).collect();
         (log.address.0, transfer(&topics, &log.data), wrapping(&topics, &log.data))

@@ -2,6 +2,7 @@
 
 mod chain;
 mod flash;
+mod machine;
 mod reorg;
 mod sandbox;
 mod simulation;

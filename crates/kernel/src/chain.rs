@@ -10,6 +10,7 @@ use crate::Result;
 mod abi;
 mod facts;
 mod flash;
+mod fork;
 mod simulation;
 mod unconfigured;
 mod words;
@@ -22,6 +23,7 @@ pub use facts::{
     Receipt, Syncing, Token, Transaction,
 };
 pub use flash::{FeeRule, FlashMarket, FlashSource, UnreadSource};
+pub use fork::{Access, Fees, Fork, NextBlock, TRANSACTION_GAS_MAX, Trial};
 pub use simulation::{
     AccountOverride, BalanceChange, CallRequest, Frame, Simulation, SlotValue, TokenChange, Tracing, TransactionTrace,
 };
@@ -105,6 +107,10 @@ pub trait Chain: Send + Sync {
 
     /// Runs a transaction without sending it and tells all that it would do. A revert is an answer, not a fault.
     async fn simulate(&self, call: &CallRequest, overrides: &[AccountOverride], at: BlockId) -> Result<Simulation>;
+
+    /// The state after a block, to run transactions on in this process. For one answer about one transaction [`Chain::simulate`] is cheaper and
+    /// has the node's own word; this is for many on the same state.
+    async fn fork(&self, at: BlockId) -> Result<Box<dyn Fork>>;
 
     /// The calls a mined transaction made, in order.
     async fn trace(&self, hash: Hash) -> Result<TransactionTrace>;

@@ -75,6 +75,9 @@ pub enum Tracing {
     /// A plain call: only success, returned data and gas are known; logs and balance changes are not.
     #[serde(rename = "eth_call")]
     Call,
+    /// Run in this process on the node's state: everything is known but the frames.
+    #[serde(rename = "in_process")]
+    InProcess,
 }
 
 /// What a transaction would do.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{
     AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, Deployment, FeeHistory,
-    FlashMarket, Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
+    FlashMarket, Fork, Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
 };
 use crate::{Fault, Result};
 
@@ -95,6 +95,10 @@ impl Chain for Unconfigured {
     }
 
     async fn simulate(&self, _: &CallRequest, _: &[AccountOverride], _: BlockId) -> Result<Simulation> {
+        self.no()
+    }
+
+    async fn fork(&self, _: BlockId) -> Result<Box<dyn Fork>> {
         self.no()
     }
 
