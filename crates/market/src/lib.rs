@@ -7,9 +7,14 @@
 
 mod book;
 mod error;
+#[cfg(test)]
+mod fixtures;
+mod graph;
 pub mod math;
 pub mod pool;
+pub mod search;
 mod text;
 
 pub use book::{Book, PoolId};
 pub use error::{Error, Result};
+pub use graph::{Graph, TokenId};

@@ -147,6 +147,21 @@ impl V3 {
         self.ticks.word(place, self.tick_spacing)
     }
 
+    /// Where a trade that way begins: the price and liquidity here, or, with none in range, at the next tick that has some. `None` where
+    /// there is nothing to trade with.
+    pub fn begins_at(&self, way: Way) -> Option<(U256, u128)> {
+        if self.liquidity > 0 {
+            return Some((self.sqrt_price, self.liquidity));
+        }
+        let below = self.ticks.count_up_to(self.tick);
+        let tick = match way {
+            Way::ZeroForOne => self.ticks.all()[..below].last()?,
+            Way::OneForZero => self.ticks.all().get(below)?,
+        };
+        // Nothing is in range before it, so all that is after it begins with it.
+        Some((sqrt_price_at(tick.index)?, tick.liquidity_net.unsigned_abs()))
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         self.ticks.heap_bytes()
