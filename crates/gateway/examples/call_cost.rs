@@ -60,6 +60,7 @@ impl McpServer for Adder {
     const NAME: &'static str = "utilities";
     const INSTRUCTIONS: &'static str = "Adds.";
     type Config = Empty;
+    type Ports = kernel::Ports;
 
     fn new(_: &Ports, _: Empty) -> Result<Self, Fault> {
         Ok(Self)

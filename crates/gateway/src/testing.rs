@@ -91,7 +91,8 @@ impl Bench {
         let bench = Self::empty();
         bench.gateway.add_coordinator();
         for name in servers::NAMES {
-            let (ports, config) = (bench.world.ports(), servers::ServersConfig::default());
+            let ports = servers::MarketPorts::without_pools(bench.world.ports());
+            let config = servers::ServersConfig::default();
             bench.gateway.add_local(servers::build(name, &ports, &config, shared(&bench.world)).unwrap());
         }
         bench
@@ -212,6 +213,7 @@ impl<const N: usize> McpServer for Toy<N> {
     const NAME: &'static str = NAMES[N];
     const INSTRUCTIONS: &'static str = "A toy.";
     type Config = NoConfig;
+    type Ports = kernel::Ports;
 
     fn new(_: &Ports, _: NoConfig) -> Result<Self, Fault> {
         Ok(Self)

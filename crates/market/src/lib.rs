@@ -7,6 +7,7 @@
 
 mod book;
 mod error;
+pub mod feed;
 #[cfg(test)]
 mod fixtures;
 mod graph;

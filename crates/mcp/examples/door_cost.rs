@@ -44,6 +44,7 @@ impl McpServer for Adder {
     const NAME: &'static str = "adder";
     const INSTRUCTIONS: &'static str = "Adds.";
     type Config = ();
+    type Ports = kernel::Ports;
 
     fn new(_ports: &Ports, _config: ()) -> Result<Self, Fault> {
         Ok(Self)

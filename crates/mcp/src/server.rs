@@ -28,8 +28,11 @@ pub trait McpServer: Features + Sized {
     /// Its table in `flotilla.toml`: `#[serde(default, deny_unknown_fields)]`, every field documented.
     type Config: Default + Clone + Send + Sync + Serialize + DeserializeOwned + JsonSchema;
 
+    /// What it is built from: [`Ports`], unless it stands on more than the kernel knows of.
+    type Ports;
+
     /// Builds the server. Does no I/O.
-    fn new(ports: &Ports, config: Self::Config) -> Result<Self, Fault>;
+    fn new(ports: &Self::Ports, config: Self::Config) -> Result<Self, Fault>;
 
     /// Its tools.
     fn tools(set: &mut ToolSet<Self>);

@@ -77,7 +77,7 @@ struct CompleteArgument {
 
 impl Service {
     /// Builds `S` and erases its types. Does no I/O.
-    pub fn build<S: McpServer>(ports: &Ports, config: S::Config, shared: Shared) -> Result<Arc<Self>, Fault> {
+    pub fn build<S: McpServer>(ports: &S::Ports, config: S::Config, shared: Shared) -> Result<Arc<Self>, Fault> {
         Ok(Self::of(Arc::new(S::new(ports, config)?), shared))
     }
 

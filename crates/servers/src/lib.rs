@@ -18,7 +18,36 @@ pub mod when;
 use std::sync::Arc;
 
 use kernel::{Fault, Ports};
+use market::feed::{Pools, Unfollowed};
 use mcp::service::{Service, Shared};
+
+/// What the servers of this crate are built from: each takes the ports it needs, the kernel's alone or with the market's.
+#[derive(Clone)]
+pub struct MarketPorts {
+    /// Those of every service.
+    pub kernel: Ports,
+    /// The pools as they are at the chain's head.
+    pub pools: Arc<dyn Pools>,
+}
+
+impl MarketPorts {
+    /// The kernel's ports where no pools are followed.
+    pub fn without_pools(kernel: Ports) -> Self {
+        Self { kernel, pools: Arc::new(Unfollowed) }
+    }
+}
+
+impl AsRef<Ports> for MarketPorts {
+    fn as_ref(&self) -> &Ports {
+        &self.kernel
+    }
+}
+
+impl AsRef<Self> for MarketPorts {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
 
 /// Lists the servers once; makes `[servers]` of `flotilla.toml` and the builder from the list.
 macro_rules! servers {
@@ -38,9 +67,9 @@ macro_rules! servers {
         ///
         /// # Errors
         /// When there is no such server here, or its configuration is wrong.
-        pub fn build(name: &str, ports: &Ports, config: &ServersConfig, shared: Shared) -> Result<Arc<Service>, Fault> {
+        pub fn build(name: &str, ports: &MarketPorts, config: &ServersConfig, shared: Shared) -> Result<Arc<Service>, Fault> {
             $(if name == <$module::$server as mcp::McpServer>::NAME {
-                return Service::build::<$module::$server>(ports, config.$module.clone(), shared);
+                return Service::build::<$module::$server>(ports.as_ref(), config.$module.clone(), shared);
             })*
             Err(Fault::not_found(format!("no server `{name}`")).hint(format!("one of {}", NAMES.join(", "))))
         }

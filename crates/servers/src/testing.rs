@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::MarketPorts;
 use async_trait::async_trait;
 use expect_test::Expect;
 use kernel::audit::{Audit, Record};
 use kernel::fake::World;
 use kernel::{Caller, Fault, Role, Trace};
+use market::feed::{Pools, Unfollowed};
 use mcp::handler::Handler;
 use mcp::phases::{LimitsConfig, Phases, Trail};
 use mcp::seal::Sealer;
@@ -66,13 +68,28 @@ pub(crate) fn viewer(name: &str) -> Caller {
 
 impl Bench {
     /// `S` with its default configuration on a new world.
-    pub(crate) fn new<S: McpServer>() -> Self {
+    pub(crate) fn new<S: McpServer>() -> Self
+    where
+        MarketPorts: AsRef<S::Ports>,
+    {
         Self::on::<S>(World::default(), S::Config::default())
     }
 
     /// `S` on a world that the test made.
-    pub(crate) fn on<S: McpServer>(world: World, config: S::Config) -> Self {
-        let service = Service::build::<S>(&world.ports(), config, shared(&world)).unwrap();
+    pub(crate) fn on<S: McpServer>(world: World, config: S::Config) -> Self
+    where
+        MarketPorts: AsRef<S::Ports>,
+    {
+        Self::on_pools::<S>(world, Arc::new(Unfollowed), config)
+    }
+
+    /// `S` on a world and on pools that the test made.
+    pub(crate) fn on_pools<S: McpServer>(world: World, pools: Arc<dyn Pools>, config: S::Config) -> Self
+    where
+        MarketPorts: AsRef<S::Ports>,
+    {
+        let ports = MarketPorts { kernel: world.ports(), pools };
+        let service = Service::build::<S>(ports.as_ref(), config, shared(&world)).unwrap();
         Self::of(world, service)
     }
 
@@ -180,7 +197,13 @@ fn every_tool_and_everything_it_takes_is_described() {
     let world = World::default();
     let mut bare = Vec::new();
     for name in crate::NAMES {
-        let service = crate::build(name, &world.ports(), &crate::ServersConfig::default(), shared(&world)).unwrap();
+        let service = crate::build(
+            name,
+            &MarketPorts::without_pools(world.ports()),
+            &crate::ServersConfig::default(),
+            shared(&world),
+        )
+        .unwrap();
         for def in service.tools() {
             let tool = format!("{name}.{}", def.name);
             jsonschema::validator_for(&def.input).unwrap_or_else(|error| panic!("inputSchema of {tool}: {error}"));

@@ -17,6 +17,7 @@ use kernel::catalog::{self, COORDINATOR, DASHBOARD_PORT};
 use kernel::fleet::Fleet;
 use kernel::health::Status;
 use kernel::{Fault, OnEnd, Result};
+use servers::MarketPorts;
 use web::service::ServiceDoors;
 use web::{Bound, bind};
 
@@ -212,12 +213,15 @@ fn start_unit(
 
 fn factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
     let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
+    let pools = Arc::clone(&parts.pools);
     Arc::new(move |ports| {
         let (config, shared, gateway) = (config.clone(), shared.clone(), Arc::clone(&gateway));
+        let pools = Arc::clone(&pools);
         Box::pin(async move {
             let service = if spec.name == COORDINATOR {
                 mcp::Service::of(Arc::new(gateway::coordinator::Coordinator::of(&gateway)), shared)
             } else {
+                let ports = MarketPorts { kernel: ports.clone(), pools };
                 servers::build(spec.name, &ports, &config, shared)?
             };
             service.start(ports).await?;

@@ -15,6 +15,7 @@ use kernel::logs::{LogSink, Logs};
 use kernel::metrics::Metrics;
 use kernel::registry::Registry;
 use kernel::{Caller, Clock, Ports, Result, Role, Secret, Tasks};
+use market::feed::{Pools, Unfollowed};
 use mcp::auth::{Anonymous, Authenticate, Gate};
 use mcp::http::sse2024::SseDoor;
 use mcp::http::{Door, DoorConfig};
@@ -22,6 +23,7 @@ use mcp::phases::{LimitsConfig, Phases};
 use mcp::seal::Sealer;
 use mcp::service::{Service, Shared};
 use mcp::tasks::TaskStore;
+use servers::MarketPorts;
 use web::access::Guard;
 use web::coordinator::Doors;
 use web::intake::Intake;
@@ -43,6 +45,8 @@ const FLUSH_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 pub struct Parts {
     /// The ports every service gets.
     pub ports: Ports,
+    /// The pools as they are at the chain's head.
+    pub pools: Arc<dyn Pools>,
     /// Phases, sealer, version.
     pub shared: Shared,
     /// Speaks MCP on every port.
@@ -105,10 +109,7 @@ impl Parts {
             prices: Arc::new(kernel::prices::Unpriced),
         };
         let phases = Phases::new(clock.clone(), metrics, Arc::new(recorder.clone()), config.limits.clone());
-        let phases = match exporter {
-            Some(exporter) => phases.with_spans(Arc::new(move |span| exporter.span(span))),
-            None => phases,
-        };
+        let phases = with_spans(phases, exporter);
         let long = TaskStore::new(Arc::clone(&ports.store), clock.clone(), tasks.clone());
         let shared =
             Shared { phases, sealer: sealer.clone(), clock: clock.clone(), version: crate::VERSION, tasks: Some(long) };
@@ -126,6 +127,7 @@ impl Parts {
         };
         Ok(Self {
             ports,
+            pools: Arc::new(Unfollowed),
             shared,
             door: Arc::new(Door::new(door)),
             past,
@@ -220,6 +222,13 @@ impl Parts {
     }
 }
 
+fn with_spans(phases: Phases, exporter: Option<Exporter>) -> Phases {
+    match exporter {
+        Some(exporter) => phases.with_spans(Arc::new(move |span| exporter.span(span))),
+        None => phases,
+    }
+}
+
 /// Makes the CLI's key at the first start, and again when its file was lost.
 async fn ensure_cli_key(keys: &Keys, data: &DataDir) -> Result<()> {
     // Processes that start together make one key, not one each.
@@ -293,6 +302,7 @@ pub fn every_service() -> Result<Vec<Arc<Service>>> {
         reach: Arc::new(OverHttp::new(shared.sealer.clone(), crate::VERSION)),
     };
     let gateway = Gateway::new(setup);
+    let ports = MarketPorts::without_pools(ports);
     kernel::catalog::servers()
         .map(|spec| match spec.name {
             kernel::catalog::COORDINATOR => Ok(gateway.add_coordinator()),

@@ -60,6 +60,7 @@ impl McpServer for Coordinator {
         (find_tools, describe_tool, call_tool), one command for many services (route_command), restarts and copies \
         (restart_service, scale_service), what happened (list_events), and third parties' servers (list_upstreams, add_upstream).";
     type Config = Config;
+    type Ports = kernel::Ports;
 
     fn new(_ports: &Ports, _config: Config) -> Result<Self, Fault> {
         Err(Fault::unsupported("a coordinator is made around a gateway").hint("Gateway::add_coordinator"))

@@ -42,6 +42,7 @@ impl McpServer for Talker {
     const NAME: &'static str = "coordination";
     const INSTRUCTIONS: &'static str = "Talks.";
     type Config = Empty;
+    type Ports = kernel::Ports;
 
     fn new(_: &Ports, _: Empty) -> Result<Self, Fault> {
         Err(Fault::unsupported("made by hand"))

@@ -44,6 +44,7 @@ impl McpServer for Everything {
     const NAME: &'static str = "everything";
     const INSTRUCTIONS: &'static str = "Has one of each thing the protocol knows.";
     type Config = ();
+    type Ports = kernel::Ports;
 
     fn new(_ports: &Ports, _config: ()) -> Result<Self, Fault> {
         Ok(Self { changes: broadcast::channel(mcp::handler::CHANGES_MAX).0 })

@@ -47,6 +47,7 @@ impl McpServer for Works {
     const NAME: &'static str = "works";
     const INSTRUCTIONS: &'static str = "Works.";
     type Config = ();
+    type Ports = kernel::Ports;
 
     fn new(_ports: &Ports, _config: ()) -> Result<Self, Fault> {
         Ok(Self)

@@ -75,6 +75,7 @@ impl McpServer for Shop {
     const NAME: &'static str = "shop";
     const INSTRUCTIONS: &'static str = "A shop.";
     type Config = ();
+    type Ports = kernel::Ports;
 
     fn new(_ports: &Ports, _config: ()) -> Result<Self, Fault> {
         Ok(Self { cancelled: Arc::default() })

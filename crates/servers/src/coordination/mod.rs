@@ -83,6 +83,7 @@ impl McpServer for Coordination {
         Names that begin with fleet, chain or _ belong to the fleet: read them, do not write them. \
         Several workers under one key give themselves names (owner, candidate, party).";
     type Config = Config;
+    type Ports = kernel::Ports;
 
     fn new(ports: &Ports, config: Config) -> Result<Self, Fault> {
         if config.topic_retention_hours == 0 {

@@ -38,6 +38,7 @@ impl McpServer for Legacy {
     const INSTRUCTIONS: &'static str = "For callers that have not moved. translate says what to send today in place of an old message; \
         deprecations says who still uses what.";
     type Config = Config;
+    type Ports = kernel::Ports;
 
     fn new(ports: &Ports, _config: Config) -> Result<Self, Fault> {
         let aliases = Aliases::new(ports.store.clone(), ports.clock.clone());

@@ -56,6 +56,7 @@ impl McpServer for Logging {
     const INSTRUCTIONS: &'static str = "The fleet's log lines. Start with error_summary or patterns to see what is going on, \
         search to find lines (a trace id gives one request's whole story), context to read around one, tail to follow.";
     type Config = Config;
+    type Ports = kernel::Ports;
 
     fn new(ports: &Ports, config: Config) -> Result<Self, Fault> {
         retention::check_days(config.retention_days)?;

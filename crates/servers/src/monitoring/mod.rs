@@ -137,6 +137,7 @@ impl McpServer for Monitoring {
     const INSTRUCTIONS: &'static str = "How the fleet is. health first; list_alerts for what is wrong; query_metrics and query_range take PromQL \
         (list_metrics names the metrics); slo says how much failure is left in the budget. Rules fire alerts, silences keep them quiet.";
     type Config = Config;
+    type Ports = kernel::Ports;
 
     fn new(ports: &Ports, config: Config) -> Result<Self, Fault> {
         config.check()?;

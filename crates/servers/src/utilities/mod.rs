@@ -72,6 +72,7 @@ impl McpServer for Utilities {
         working things out by hand: amounts (convert_units) and arithmetic (calculate) are exact to the last digit, so pass numbers as \
         text. Bytes are hexadecimal with 0x; tools that take text or bytes have an `encoding`. query_json runs jq programs.";
     type Config = Config;
+    type Ports = kernel::Ports;
 
     fn new(ports: &Ports, config: Config) -> Result<Self, Fault> {
         if !(1..=64).contains(&config.computations) {
