@@ -3,13 +3,14 @@
 //! Invariants:
 //! - The only crate that names alloy (beyond its primitives) or speaks JSON-RPC to a node; the rest of the fleet sees `kernel::chain`.
 //! - Only reads are repeated on another endpoint. An endpoint's URL may hold a key: what leaves this crate names its host and port only.
-//! - Absent: keys, signing and sending. The sandbox is deployed through the development node's own unlocked accounts.
+//! - The sandbox is deployed through the development node's own unlocked accounts.
 
 mod abi;
 mod config;
 mod fees;
 mod flash;
 mod heads;
+mod keys;
 mod known;
 mod lock;
 mod logs;
@@ -27,6 +28,7 @@ mod wire;
 
 pub use abi::Encodings;
 pub use config::{Config, LendersConfig, PairsConfig, Places, SandboxConfig};
+pub use keys::{KeySource, new_signer, open_signer, sandbox_signer};
 pub use node::Node;
 pub use open::{Parts, open, open_node};
 

@@ -2,6 +2,7 @@
 
 mod chain;
 mod flash;
+mod keys;
 mod machine;
 mod reorg;
 mod sandbox;

@@ -11,6 +11,7 @@ mod abi;
 mod facts;
 mod flash;
 mod fork;
+mod signer;
 mod simulation;
 mod unconfigured;
 mod words;
@@ -24,6 +25,7 @@ pub use facts::{
 };
 pub use flash::{FeeRule, FlashMarket, FlashSource, UnreadSource};
 pub use fork::{Access, Fees, Fork, NextBlock, TRANSACTION_GAS_MAX, Trial};
+pub use signer::{Signed, Signer, Unsigned};
 pub use simulation::{
     AccountOverride, BalanceChange, CallRequest, Frame, Simulation, SlotValue, TokenChange, Tracing, TransactionTrace,
 };

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::Deserialize;
+use zeroize::ZeroizeOnDrop;
 
-/// A secret. Prints as `***`, is never serialised, and is read only where [`Secret::expose`] is called.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+/// A secret. Prints as `***`, is never serialised, is read only where [`Secret::expose`] is called, and is wiped from memory in the end.
+#[derive(ZeroizeOnDrop, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
