@@ -11,6 +11,8 @@
 //!   an interrupted fetch is begun again.
 //! - One fetch at a time per tools folder: a file lock, released by the system when its holder and the programs it started are gone.
 //! - No package's install script is run.
+//! - Of the packages with protocols' bytecode only files are read, so `package-lock.json` leaves their own dependencies out: after
+//!   `npm install` of another one, take what it brought along out of the lock file again.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -4,7 +4,7 @@
 //! - It is anvil as its makers ship it, in a process group of its own, and it ends with this process whatever way that ends.
 //! - Requests wait while it is being started; no caller sees it half made.
 //! - Its state is saved soon after every change. A chain that was killed comes back with it; the market is deployed again only
-//!   when there is no state.
+//!   when there is no state, or one of another market than this version makes.
 //! - One process of a data folder keeps it, others use it and take over when that one is gone.
 //! - Its accounts are the ones whose keys everybody knows. It listens on this machine only.
 
@@ -14,17 +14,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel::backoff::Backoff;
-use kernel::chain::{Address, Deployment};
+use kernel::chain::{Address, Deployment, Hash};
 use kernel::metrics::Metrics;
 use kernel::{Clock, Code, Fault, OnEnd, Result, Secret, Tasks};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 mod anvil;
+mod artefact;
 mod deploy;
+mod plan;
 mod rlp;
+mod send;
 mod state;
 mod tools;
 
@@ -61,6 +65,9 @@ pub(crate) struct Record {
     /// Where the process that keeps the chain has it; others of the same data folder find it by this.
     pub(crate) url: String,
     pub(crate) chain_id: u64,
+    /// The hash of all transactions that made the market.
+    #[serde(default)]
+    pub(crate) made_of: Hash,
     pub(crate) deployments: Vec<Deployment>,
     pub(crate) accounts: Vec<Address>,
 }
@@ -68,13 +75,13 @@ pub(crate) struct Record {
 impl From<Record> for Market {
     fn from(record: Record) -> Self {
         let named = |name: &str| record.deployments.iter().find(|d| d.name == name).map(|d| d.address);
-        let factory = named(deploy::FACTORY);
+        let lenders = [
+            named(deploy::V3_FACTORY).map(|factory| Lender::UniswapV3 { factory }),
+            named(deploy::V2_FACTORY).map(|factory| Lender::Pairs { name: "uniswap-v2".into(), factory, per_mille: 3 }),
+        ];
         let lenders = Lenders {
-            lenders: factory
-                .map(|factory| Lender::Pairs { name: "uniswap-v2".into(), factory, per_mille: 3 })
-                .into_iter()
-                .collect(),
-            counters: deploy::TOKENS.iter().filter_map(|name| named(name)).collect(),
+            lenders: lenders.into_iter().flatten().collect(),
+            counters: deploy::tokens().filter_map(named).collect(),
         };
         Self { deployments: record.deployments, accounts: record.accounts, lenders }
     }
@@ -208,24 +215,37 @@ impl Sandbox {
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
         })?;
-        own.once::<Option<bool>>("anvil_setLoggingEnabled", serde_json::json!([false])).await?;
-        let restored = self.store.restore(&own).await;
-        let mut record = match &restored {
-            Some(record) => record.clone(),
-            None => {
-                deploy::market(&own, &self.tools).await.map_err(|f| f.context("cannot deploy the sandbox's market"))?
-            }
-        };
-        record.url = url.expose().to_owned();
-        self.store.keep(&record).await?;
-        if restored.is_none() {
-            self.store.save_if_changed(&own).await;
-        }
+        own.once::<Option<bool>>("anvil_setLoggingEnabled", json!([false])).await?;
+        let record = self.market(&own, &url).await.map_err(|f| f.context("cannot deploy the sandbox's market"))?;
         *self.market.write() = Some(record.into());
         self.rpc.retarget(&url)?;
         // The same port again after a restart, so that others who use the chain find it.
         self.port = anvil.port();
         Ok((anvil, own))
+    }
+
+    /// What is on the chain: what was saved, when that is of the market that this version makes, else a new market.
+    async fn market(&self, own: &Rpc, url: &Secret) -> Result<Record> {
+        let accounts: Vec<Address> = own.read("eth_accounts", json!([])).await?;
+        let from = *accounts.first().ok_or_else(|| Fault::upstream("the development node has no unlocked account"))?;
+        let plan = deploy::market(&self.tools, from)?;
+        let restored = self.store.restore(own, plan.key()).await;
+        let made = restored.is_none();
+        let mut record = match restored {
+            Some(record) => record,
+            None => {
+                own.once::<Option<bool>>("anvil_reset", json!([])).await?;
+                send::carry_out(&plan, own).await?;
+                let (chain_id, made_of) = (own.chain_id().await?, plan.key());
+                Record { url: String::new(), chain_id, made_of, deployments: plan.deployments, accounts }
+            }
+        };
+        record.url = url.expose().to_owned();
+        self.store.keep(&record).await?;
+        if made {
+            self.store.save_if_changed(own).await;
+        }
+        Ok(record)
     }
 
     /// Saves the state whenever it changed, in a bounded share of the time.

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address as RawAddress, B256, Bytes, U64, U256};
 use kernel::chain::{Address, Amount, Chain, Data, FRAMES_MAX, Frame, Hash, Log, Revert, TransactionTrace};
-use kernel::{Code, Fault, Result};
+use kernel::{Code, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -121,11 +121,8 @@ impl WireFrameLog {
 }
 
 pub(crate) async fn read(node: &Node, hash: Hash) -> Result<TransactionTrace> {
-    let transaction = node.transaction(hash).await?;
-    if transaction.block_number.is_none() {
-        return Err(Fault::not_found(format!("transaction {hash} is not mined yet"))
-            .hint("simulate_transaction runs what is not mined"));
-    }
+    // By its receipt: a node may hold one that was mined among those waiting for a moment more.
+    node.receipt(hash).await?;
     let root: WireFrame = node.rpc.read("debug_traceTransaction", json!([hash, tracer()])).await.map_err(|fault| {
         if fault.code == Code::Unsupported {
             return fault.hint("tracing needs an endpoint whose node has its debug namespace on");

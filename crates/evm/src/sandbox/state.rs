@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::{Bytes, U64};
 use futures_util::future::try_join_all;
+use kernel::chain::Hash;
 use kernel::{Fault, Result};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -41,9 +42,9 @@ impl Store {
         self.folder.join("market.json")
     }
 
-    /// Puts the saved state into a fresh chain; `None` when there is none that fits, with the reason logged.
-    pub(super) async fn restore(&self, rpc: &Rpc) -> Option<Record> {
-        match self.try_restore(rpc).await {
+    /// Puts the saved state into a fresh chain if it was made of this; `None` when there is none that fits, with the reason logged.
+    pub(super) async fn restore(&self, rpc: &Rpc, made_of: Hash) -> Option<Record> {
+        match self.try_restore(rpc, made_of).await {
             Ok(restored) => restored,
             Err(fault) => {
                 tracing::warn!(error = %fault, "the sandbox's saved state cannot be used, the market is deployed anew");
@@ -66,9 +67,12 @@ impl Store {
             .map_err(|error| Fault::unavailable(format!("{} cannot be read: {error}", self.market().display())))
     }
 
-    async fn try_restore(&self, rpc: &Rpc) -> Result<Option<Record>> {
+    async fn try_restore(&self, rpc: &Rpc, made_of: Hash) -> Result<Option<Record>> {
         *self.saved.lock() = None;
         let (Some(chain), Some(record)) = (read(&self.chain()).await?, self.record().await?) else { return Ok(None) };
+        if record.made_of != made_of {
+            return Err(Fault::unavailable("the saved state is of another market than this version makes"));
+        }
         let loaded: bool = rpc.once("anvil_loadState", json!([Bytes::from(chain)])).await?;
         let codes = record.deployments.iter().map(|deployment| async move {
             let code: Bytes = rpc.read("eth_getCode", json!([deployment.address, latest()])).await?;

@@ -1,22 +1,11 @@
-//! Where the sandbox's binary and artefacts are, and reading an artefact.
+//! Where the sandbox's binary and artefacts are.
 
 use std::path::{Path, PathBuf};
 
-use alloy_primitives::hex;
 use kernel::{Fault, Result};
-use serde::Deserialize;
-use serde_json::Value;
 
-use super::not_installed;
-
-/// The contracts that the market is made of: their packages, and where in them.
-pub(super) const WETH: &str = "canonical-weth/build/contracts/WETH9.json";
-pub(super) const TOKEN: &str = "@aave/core-v3/artifacts/contracts/mocks/tokens/MintableERC20.sol/MintableERC20.json";
-pub(super) const FACTORY: &str = "@uniswap/v2-core/build/UniswapV2Factory.json";
-pub(super) const ROUTER: &str = "@uniswap/v2-periphery/build/UniswapV2Router02.json";
-
-/// Largest artefact read, in bytes.
-const ARTEFACT_BYTES_MAX: u64 = 32 << 20;
+use super::artefact::Code;
+use super::{artefact, not_installed};
 
 /// The tools, found.
 #[derive(Debug, Clone)]
@@ -33,7 +22,7 @@ impl Tools {
         if !anvil.is_file() {
             return Err(not_installed("anvil", &anvil));
         }
-        for artefact in [WETH, TOKEN, FACTORY, ROUTER] {
+        for artefact in artefact::ALL {
             let path = packages.join(artefact);
             if !path.is_file() {
                 return Err(not_installed("a contract's bytecode", &path));
@@ -43,29 +32,8 @@ impl Tools {
     }
 
     /// An artefact's creation code.
-    pub(super) fn code(&self, artefact: &str) -> Result<Vec<u8>> {
-        #[derive(Deserialize)]
-        struct Artefact {
-            bytecode: Option<String>,
-            evm: Option<Value>,
-        }
-        let path = self.packages.join(artefact);
-        let wrong = |why: String| {
-            Fault::unavailable(format!("artefact {} cannot be used: {why}", path.display()))
-                .hint("run `cargo xtask up` to fetch it again")
-        };
-        let size = std::fs::metadata(&path).map_err(|error| wrong(error.to_string()))?.len();
-        if size > ARTEFACT_BYTES_MAX {
-            return Err(wrong(format!("it has {size} bytes")));
-        }
-        let text = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
-        let artefact: Artefact = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
-        let nested = || artefact.evm.as_ref()?.pointer("/bytecode/object")?.as_str().map(ToOwned::to_owned);
-        let code = artefact.bytecode.clone().or_else(nested).ok_or_else(|| wrong("it has no bytecode".into()))?;
-        hex::decode(&code)
-            .ok()
-            .filter(|code| !code.is_empty())
-            .ok_or_else(|| wrong("its bytecode cannot be read".into()))
+    pub(super) fn code(&self, artefact: &str) -> Result<Code> {
+        Code::read(&self.packages.join(artefact))
     }
 }
 

@@ -75,7 +75,8 @@ async fn killed_it_comes_back_with_its_state_while_callers_wait() {
 #[tokio::test]
 async fn stopped_and_started_again_it_is_the_same_chain() {
     let Some(first) = sandbox() else { return };
-    let (me, head) = (first.account(1).await, first.node.status().await.unwrap().head);
+    let kernel::chain::ChainStatus { head, deployments, .. } = first.node.status().await.unwrap();
+    let me = first.account(1).await;
     let receipt = first.send(json!({ "from": me, "to": me })).await;
     assert_eq!(receipt.block_number, head.number + 1);
     let pid = process_of(&first);
@@ -86,7 +87,7 @@ async fn stopped_and_started_again_it_is_the_same_chain() {
     let second = sandbox_in(first.data, 0).unwrap();
     let status = second.node.status().await.unwrap();
     assert_eq!((status.head.number, status.head.hash), (receipt.block_number, receipt.block_hash));
-    assert_eq!(status.deployments.len(), 8);
+    assert_eq!(status.deployments, deployments);
 }
 
 #[tokio::test]
@@ -149,18 +150,34 @@ async fn it_ends_with_the_process_that_started_it_even_when_that_is_killed() {
     }
 }
 
+/// The market is there, though the folder was left by a run that ended before with what `spoil` did to it.
+async fn a_new_market_after(spoil: impl FnOnce(&Path)) {
+    let Some(first) = sandbox() else { return };
+    let me = first.account(1).await;
+    let before = first.send(json!({ "from": me, "to": me })).await.block_number;
+    assert_eq!(first.tasks.drain(Duration::from_secs(20)).await, 0);
+    spoil(&first.data.path().join("sandbox"));
+    let second = sandbox_in(first.data, 0).unwrap();
+    let weth = second.at("weth").await;
+    assert_eq!(second.node.token(weth, BlockId::Latest).await.unwrap().symbol.as_deref(), Some("WETH"));
+    assert_eq!(second.node.status().await.unwrap().head.number, before - 1, "what was sent to the old one is gone");
+    assert!(saved(&second).is_some_and(|state| state != b"not a state"));
+}
+
 #[tokio::test]
 async fn state_that_cannot_be_read_is_replaced_by_a_new_market() {
-    let data = tempfile::tempdir().unwrap();
-    let folder = data.path().join("sandbox");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("chain.gz"), b"not a state").unwrap();
-    std::fs::write(folder.join("market.json"), br#"{"url":"","chain_id":31337,"deployments":[],"accounts":[]}"#)
-        .unwrap();
-    let Some(sandbox) = sandbox_in(data, 0) else { return };
-    let weth = sandbox.at("weth").await;
-    assert_eq!(sandbox.node.token(weth, BlockId::Latest).await.unwrap().symbol.as_deref(), Some("WETH"));
-    assert!(saved(&sandbox).is_some_and(|state| state != b"not a state"));
+    a_new_market_after(|folder| std::fs::write(folder.join("chain.gz"), b"not a state").unwrap()).await;
+}
+
+#[tokio::test]
+async fn the_state_of_another_market_is_replaced_by_a_new_one() {
+    a_new_market_after(|folder| {
+        let file = folder.join("market.json");
+        let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        record["made_of"] = json!(kernel::chain::Hash::default());
+        std::fs::write(file, record.to_string()).unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -204,9 +221,11 @@ async fn one_that_cannot_start_says_so_after_a_few_tries() {
     let packages = data.path().join("npm/node_modules");
     let Some(tools) = super::world::tools() else { return };
     let real = tools.join("npm/node_modules");
-    for package in ["canonical-weth", "@aave", "@uniswap"] {
-        std::fs::create_dir_all(&packages).unwrap();
-        std::os::unix::fs::symlink(real.canonicalize().unwrap().join(package), packages.join(package)).unwrap();
+    std::fs::create_dir_all(&packages).unwrap();
+    for package in std::fs::read_dir(real.canonicalize().unwrap()).unwrap().map(|entry| entry.unwrap()) {
+        if package.file_name() != "@foundry-rs" {
+            std::os::unix::fs::symlink(package.path(), packages.join(package.file_name())).unwrap();
+        }
     }
     for platform in ["linux-amd64", "linux-arm64", "darwin-arm64", "darwin-amd64"] {
         let bin = packages.join(format!("@foundry-rs/anvil-{platform}/bin"));

@@ -88,7 +88,9 @@ impl Sandbox {
     pub(super) async fn mined(&self, hash: Hash) -> Receipt {
         loop {
             match self.node.receipt(hash).await {
-                Ok(receipt) => return receipt,
+                // For a moment anvil has the receipt and still takes the transaction for pending.
+                Ok(receipt) if self.node.transaction(hash).await.unwrap().block_number.is_some() => return receipt,
+                Ok(_) => tokio::task::yield_now().await,
                 Err(fault) if fault.message.contains("not mined yet") => tokio::task::yield_now().await,
                 Err(fault) => panic!("{fault}"),
             }

@@ -20,8 +20,9 @@ async fn status_blocks_and_balances() {
     assert_eq!(online.bench.service.health().await.status, Status::Healthy);
 
     let block = online.answer("get_block", json!({ "block": 1, "include_transactions": true })).await;
-    assert_eq!((&block["number"], &block["transaction_count"]), (&json!(1), &json!(1)));
-    assert_eq!(block["transactions"].as_array().unwrap().len(), 1);
+    let made = block["transactions"].as_array().unwrap().len();
+    assert_eq!((&block["number"], &block["transaction_count"]), (&json!(1), &json!(made)), "all of the market");
+    assert!(made > 50, "{made}");
     assert_eq!(online.answer("get_block", json!({})).await["transactions"], Value::Null);
     assert!(
         online.refusal("get_block", json!({ "block": 10_000_000 })).await.starts_with("not_found: no block 10000000")
@@ -42,7 +43,7 @@ async fn status_blocks_and_balances() {
     let usdc = online.answer("token_info", json!({ "token": online.at("usdc").await })).await;
     assert_eq!(
         (&usdc["symbol"], &usdc["decimals"], &usdc["total_supply_units"]),
-        (&json!("USDC"), &json!(6), &json!("20000000"))
+        (&json!("USDC"), &json!(6), &json!("200000000"))
     );
 }
 
@@ -82,12 +83,13 @@ async fn logs_are_found_by_event_and_indexed_value_and_decoded() {
     let usdc = online.at("usdc").await;
     let paid = json!({ "from_block": 0, "addresses": [usdc], "event": TRANSFER, "indexed": { "from": ALICE } });
     let logs = online.answer("get_logs", paid).await;
-    assert_eq!((&logs["total"], &logs["omitted"]), (&json!(2), &json!(0)));
+    assert!(logs["total"].as_u64().unwrap() > 2 && logs["omitted"] == json!(0), "{}", logs["total"]);
     assert_eq!(logs["logs"][0]["decoded"]["args"][2]["value"], json!(2_500_000_000_000u64));
     let all = online.answer("get_logs", json!({ "from_block": 0, "limit": 3 })).await;
     assert_eq!(all["total"].as_u64().unwrap(), all["omitted"].as_u64().unwrap() + 3);
-    let pairs = online.answer("get_logs", json!({ "from_block": "earliest", "event": "PairCreated(address indexed a,address indexed b,address pair,uint256 n)" })).await;
-    assert_eq!(pairs["total"], json!(3));
+    let factory = online.at("uniswap-v2-factory").await;
+    let pairs = online.answer("get_logs", json!({ "from_block": "earliest", "addresses": [factory], "event": "PairCreated(address indexed a,address indexed b,address pair,uint256 n)" })).await;
+    assert_eq!(pairs["total"], json!(6));
     assert!(
         online.refusal("get_logs", json!({ "from_block": 0, "to_block": 100_000 })).await.contains("is not there yet")
     );
@@ -97,7 +99,7 @@ async fn logs_are_found_by_event_and_indexed_value_and_decoded() {
     let transaction = online.answer("get_transaction", json!({ "hash": hash })).await;
     assert_eq!(
         transaction["call"]["function"],
-        json!("addLiquidityETH(address,uint256,uint256,uint256,address,uint256)")
+        json!("addLiquidity(address,address,uint256,uint256,uint256,uint256,address,uint256)")
     );
     let receipt = online.answer("get_receipt", json!({ "hash": hash })).await;
     assert_eq!((&receipt["success"], &receipt["failure"]), (&json!(true), &Value::Null));
@@ -172,26 +174,28 @@ async fn flash_loans_are_quoted_to_the_last_unit() {
     let Some(online) = online() else { return };
     let weth = online.at("weth").await;
     let lenders = online.answer("flash_loan_providers", json!({ "asset": weth })).await;
-    assert_eq!((&lenders["symbol"], lenders["providers"].as_array().unwrap().len()), (&json!("WETH"), 2));
-    let first = &lenders["providers"][0];
+    assert_eq!(lenders["symbol"], json!("WETH"));
+    let pair = online.at("uniswap-v2-pair-usdc-weth").await;
+    let first = lenders["providers"].as_array().unwrap().iter().find(|row| row["contract"] == json!(pair)).unwrap();
     assert_eq!(
         (&first["provider"], &first["fee_bps"], &first["liquidity_units"]),
         (&json!("uniswap-v2"), &json!(30.09), &json!("999.999999999999999999"))
     );
 
-    let quote = online.answer("flash_loan_quote", json!({ "asset": weth, "amount": "600000000000000000000" })).await;
-    assert_eq!((quote["quotes"].as_array().unwrap().len(), &quote["too_small"]), (1, &json!(1)));
+    let from_pairs = |amount: &str| json!({ "asset": weth, "amount": amount, "provider": "uniswap-v2" });
+    let quote = online.answer("flash_loan_quote", from_pairs("600000000000000000000")).await;
+    assert_eq!((quote["quotes"].as_array().unwrap().len(), &quote["too_small"]), (1, &json!(4)));
     let (fee, repayment) =
         (quote["quotes"][0]["fee"].as_str().unwrap(), quote["quotes"][0]["repayment"].as_str().unwrap());
     // ⌊600·10^18 · 1000 / 997⌋ + 1
     assert_eq!((fee, repayment), ("1805416248746238717", "601805416248746238717"));
 
-    let none = online.refusal("flash_loan_quote", json!({ "asset": weth, "amount": "1000000000000000000000" })).await;
+    let none = online.refusal("flash_loan_quote", from_pairs("1000000000000000000000")).await;
     assert!(
         none.starts_with("not_found: nobody lends 1000000000000000000000") && none.contains("999999999999999999999"),
         "{none}"
     );
-    let other = json!({ "asset": weth, "amount": "1", "provider": "aave-v3" });
+    let other = json!({ "asset": weth, "amount": "1", "provider": "no-lender" });
     assert!(online.refusal("flash_loan_quote", other).await.starts_with("not_found: nobody lends"));
 }
 
