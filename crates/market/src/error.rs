@@ -39,6 +39,9 @@ pub enum Error {
     /// No pool of that address, or one that left.
     #[error("no pool {0}")]
     UnknownPool(Address),
+    /// No pool of that id, or one that left.
+    #[error("no pool has the id {}", .0.0)]
+    NotThere(crate::PoolId),
     /// A pool of that address is there already.
     #[error("pool {0} is there already")]
     KnownPool(Address),
@@ -71,7 +74,7 @@ impl Error {
             Self::UnknownWay => "unknown_way",
             Self::EventMismatch => "event_mismatch",
             Self::BadState(_) => "bad_state",
-            Self::UnknownPool(_) => "unknown_pool",
+            Self::UnknownPool(_) | Self::NotThere(_) => "unknown_pool",
             Self::KnownPool(_) => "known_pool",
             Self::OutOfOrder { .. } => "out_of_order",
             Self::TooDeep { .. } => "too_deep",
@@ -82,7 +85,9 @@ impl Error {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         match error {
-            Error::UnknownPool(_) => Self::not_found(error.to_string()).hint("a pool that is followed now"),
+            Error::UnknownPool(_) | Error::NotThere(_) => {
+                Self::not_found(error.to_string()).hint("a pool that is followed now")
+            }
             Error::KnownPool(_) => Self::already_exists(error.to_string()),
             Error::OutOfOrder { .. } | Error::TooDeep { .. } => Self::conflict(error.to_string()),
             _ => Self::invalid(error.to_string()).hint(format!("reason: {}", error.code())),

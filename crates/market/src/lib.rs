@@ -6,16 +6,21 @@
 //! - What money depends on is tested against the contracts' own bytecode, not against a second copy of the formula.
 
 mod book;
+pub mod conflict;
 mod error;
 pub mod feed;
 #[cfg(test)]
 mod fixtures;
 mod graph;
+pub mod lender;
 pub mod math;
 pub mod pool;
 pub mod search;
+mod signed;
+pub mod sizing;
 mod text;
 
 pub use book::{Book, PoolId};
 pub use error::{Error, Result};
 pub use graph::{Graph, TokenId};
+pub use signed::{Rate, Signed};

@@ -11,6 +11,7 @@ use std::cmp::Ordering;
 
 use alloy_primitives::map::HashSet;
 use kernel::chain::Address;
+use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, TokenId};
 use crate::pool::Way;
@@ -23,7 +24,7 @@ pub const HOPS_MAX: usize = 4;
 pub const CANDIDATES_MAX: usize = 4_096;
 
 /// One pool of a path, and which way through it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Hop {
     /// The pool.
     pub pool: PoolId,

@@ -1,0 +1,274 @@
+//! How much to put through a cycle: the input after which what comes out exceeds what must be paid back by the most.
+//!
+//! Every pool's output is a concave function of its input, and so is a chain of them; what is looked for is the top of a hill.
+//! - Through constant products alone the chain is one map x ↦ A·x / (B + C·x), and with a loan's rate r its best input is
+//!   (√(A·B / (1 + r)) − B) / C, in closed form.
+//! - Otherwise the hill is climbed by golden section, which needs no derivative.
+//!
+//! Both are then refined on whole units, because contracts round every hop down: what is found is within the worth of one unit at each hop
+//! of the best there is, and the amounts told are exact.
+
+mod closed;
+
+use alloy_primitives::{I256, U256};
+use kernel::chain::{Amount, FeeRule};
+use serde::{Deserialize, Serialize};
+
+use crate::pool::{AnyPool, Pool, Quote, Way};
+use crate::search::Hop;
+use crate::{Book, Error, Result, Signed};
+
+/// Longest path sized, in hops.
+pub const PATH_HOPS_MAX: usize = 8;
+
+/// What a path does with an input, hop by hop, to the unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trade {
+    /// What goes in.
+    pub input: U256,
+    /// What comes out at the end.
+    pub output: U256,
+    /// Each hop's quote.
+    pub quotes: Vec<Quote>,
+    /// An estimate of the gas burnt inside the pools.
+    pub gas: u64,
+}
+
+/// The pools of a path with the ways through them.
+#[derive(Debug, Clone)]
+pub struct Path<'a> {
+    legs: Vec<(&'a AnyPool, Way)>,
+}
+
+/// How an input fares.
+enum Fate {
+    /// Something comes out.
+    Through(Trade),
+    /// So little that nothing comes out somewhere.
+    TooSmall,
+    /// More than the pools can take.
+    TooLarge,
+}
+
+impl<'a> Path<'a> {
+    /// The path along these hops. Refuses pools that are not there, and hops that do not join.
+    pub fn new(book: &'a Book, hops: &[Hop]) -> Result<Self> {
+        let mut legs = Vec::with_capacity(hops.len());
+        let mut at = None;
+        for hop in hops {
+            let pool = book.get(hop.pool).ok_or(Error::NotThere(hop.pool))?;
+            let (from, to) = pool.identity().ends(hop.way);
+            if at.is_some_and(|at| at != from) {
+                return Err(Error::UnknownWay);
+            }
+            at = Some(to);
+            legs.push((pool, hop.way));
+        }
+        if legs.is_empty() || legs.len() > PATH_HOPS_MAX { Err(Error::UnknownWay) } else { Ok(Self { legs }) }
+    }
+
+    /// What comes of an input, exactly. Refuses an input that any pool would not take whole.
+    pub fn trade(&self, input: U256) -> Result<Trade> {
+        let mut amount = input;
+        let mut quotes = Vec::with_capacity(self.legs.len());
+        let mut gas = 0;
+        for (pool, way) in &self.legs {
+            let quote = pool.quote_exact_in(*way, amount)?;
+            if !quote.filled {
+                return Err(Error::InsufficientLiquidity);
+            }
+            amount = quote.amount_out;
+            gas += quote.gas;
+            quotes.push(quote);
+        }
+        Ok(Trade { input, output: amount, quotes, gas })
+    }
+
+    fn fate(&self, input: U256) -> Fate {
+        match self.trade(input) {
+            Ok(trade) if trade.output.is_zero() => Fate::TooSmall,
+            Ok(trade) => Fate::Through(trade),
+            Err(Error::ZeroAmount | Error::NoOutput) => Fate::TooSmall,
+            Err(_) => Fate::TooLarge,
+        }
+    }
+
+    /// The least input for which at least `amount` enters hop `place`, as exact-out quotes have it.
+    fn input_for(&self, place: usize, mut amount: U256) -> Option<U256> {
+        for (pool, way) in self.legs[..place].iter().rev() {
+            let quote = pool.quote_exact_out(*way, amount).ok().filter(|quote| quote.filled)?;
+            amount = quote.amount_in;
+        }
+        Some(amount)
+    }
+}
+
+/// The best size of a cycle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sized {
+    /// What to trade.
+    pub trade: Trade,
+    /// What must be paid back of the output.
+    pub repayment: U256,
+    /// What is left: more than nothing.
+    pub gain: U256,
+}
+
+/// The input that leaves most after paying the loan back, at most `cap`; `None` when none leaves anything.
+///
+/// `guess` is where to begin looking where there is no closed form; any number will do, a good one is faster.
+pub fn best(path: &Path<'_>, fee: &FeeRule, cap: U256, guess: U256) -> Option<Sized> {
+    let mut climb = Climb { path, fee, cap, best: None };
+    match closed::optimum(&path.legs, fee) {
+        Some(optimum) => {
+            climb.look(optimum.min(cap));
+        }
+        None => climb.hill(guess.min(cap).max(U256::ONE)),
+    }
+    climb.refine();
+    let (trade, repayment) = climb.best?;
+    let gain = trade.output.checked_sub(repayment).filter(|gain| !gain.is_zero())?;
+    Some(Sized { trade, repayment, gain })
+}
+
+/// The best seen so far, and the means to look elsewhere.
+struct Climb<'a> {
+    path: &'a Path<'a>,
+    fee: &'a FeeRule,
+    cap: U256,
+    best: Option<(Trade, U256)>,
+}
+
+/// How an input compares: on which side of all that is possible it fell, or what it leaves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Height {
+    TooSmall,
+    TooLarge,
+    Leaves(Signed),
+}
+
+impl Climb<'_> {
+    /// Tries an input and remembers it if it is the best.
+    fn look(&mut self, input: U256) -> Height {
+        if input.is_zero() {
+            return Height::TooSmall;
+        }
+        if input > self.cap {
+            return Height::TooLarge;
+        }
+        let trade = match self.path.fate(input) {
+            Fate::Through(trade) => trade,
+            Fate::TooSmall => return Height::TooSmall,
+            Fate::TooLarge => return Height::TooLarge,
+        };
+        let Some(repayment) = self.fee.repayment(Amount(input)).map(|amount| amount.0) else { return Height::TooLarge };
+        let leaves = Signed::difference(trade.output, repayment);
+        if leaves > self.leaves() {
+            self.best = Some((trade, repayment));
+        }
+        Height::Leaves(leaves)
+    }
+
+    fn leaves(&self) -> Signed {
+        let leaves = |(trade, repayment): &(Trade, U256)| Signed::difference(trade.output, *repayment);
+        self.best.as_ref().map_or(Signed(I256::MIN), leaves)
+    }
+
+    /// Climbs from the guess; if that leads nowhere, from the best of all powers of two: among a few units rounding hides the slope.
+    fn hill(&mut self, guess: U256) {
+        self.climb(guess);
+        if self.leaves() > Signed::ZERO {
+            return;
+        }
+        let cap = self.cap;
+        let powers = (0..255).map(|power| U256::ONE << power).take_while(|input: &U256| *input <= cap);
+        let heights: Vec<(Height, U256)> = powers.map(|input| (self.look(input), input)).collect();
+        if let Some((_, best)) = heights.into_iter().max() {
+            self.climb(best);
+        }
+    }
+
+    /// Brackets the top by doubling and halving, then narrows the bracket by golden section.
+    fn climb(&mut self, guess: U256) {
+        let two = U256::from(2);
+        let (mut at, mut top) = (guess, self.look(guess));
+        let (mut low, mut high) = (at / two, at);
+        loop {
+            let next = at.saturating_mul(two).min(self.cap);
+            let height = self.look(next);
+            high = high.max(next);
+            if next == at || height == Height::TooLarge || (height <= top && top != Height::TooSmall) {
+                break;
+            }
+            (low, at, top) = (at, next, height);
+        }
+        while at > U256::ONE && low < at {
+            let height = self.look(at / two);
+            low = at / two;
+            if height != Height::TooLarge && height < top {
+                break;
+            }
+            (high, at, top) = (at, low, height);
+        }
+        self.golden(low, high);
+    }
+
+    /// The top lies between. Stops when what is left matters no more: near the top the loss is the square of the distance.
+    fn golden(&mut self, mut low: U256, mut high: U256) {
+        /// 2^32 · (3 − √5)/2.
+        const SHORT: u64 = 1_640_531_527;
+        let cut = |low: U256, high: U256| {
+            let units: U256 = (high - low) >> 32;
+            ((units + U256::ONE).saturating_mul(U256::from(SHORT))).min((high - low) / U256::from(2))
+        };
+        let precise: U256 = high >> 56;
+        let stop = precise.max(U256::from(8));
+        let (mut left, mut right) = (low + cut(low, high), high - cut(low, high));
+        let (mut at_left, mut at_right) = (self.look(left), self.look(right));
+        while high - low > stop {
+            if at_left == Height::TooSmall || (at_left < at_right && at_right != Height::TooLarge) {
+                (low, left, at_left) = (left, right, at_right);
+                right = high - cut(low, high);
+                at_right = self.look(right);
+            } else {
+                (high, right, at_right) = (right, left, at_left);
+                left = low + cut(low, high);
+                at_left = self.look(left);
+            }
+        }
+    }
+
+    /// Looks around the best on whole units: of the input, and of what enters every later hop, where one unit may be worth many of the input.
+    fn refine(&mut self) {
+        const ROUNDS_MAX: usize = 32;
+        const AROUND: u64 = 8;
+        for _ in 0..ROUNDS_MAX {
+            let Some((best, owed)) = self.best.clone() else { return };
+            for step in 1..=AROUND {
+                self.look(best.input.saturating_add(U256::from(step)));
+                self.look(best.input.saturating_sub(U256::from(step)));
+            }
+            for (place, quote) in best.quotes.iter().enumerate().skip(1) {
+                let entering = quote.amount_in;
+                for step in 0..=AROUND {
+                    let near = [entering.saturating_add(U256::from(step)), entering.saturating_sub(U256::from(step))];
+                    for input in near.into_iter().filter_map(|amount| self.path.input_for(place, amount)) {
+                        self.look(input);
+                        self.look(input.saturating_sub(U256::ONE));
+                    }
+                }
+            }
+            // The same output for less.
+            if let Some(input) = self.path.input_for(best.quotes.len(), best.output) {
+                self.look(input);
+                self.look(input.saturating_sub(U256::ONE));
+            }
+            if self.best.as_ref().is_some_and(|(now, now_owed)| now.input == best.input && *now_owed == owed) {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
