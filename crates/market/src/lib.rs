@@ -15,6 +15,7 @@ mod graph;
 pub mod lender;
 pub mod math;
 pub mod pool;
+pub mod risk;
 pub mod search;
 mod signed;
 pub mod sizing;
