@@ -11,8 +11,9 @@ use crate::repo::Repo;
 use crate::{cargo, command, say};
 
 /// Each topic of `flotilla gen` and the file it becomes.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("tools", "docs/generated/tools.md"),
+    ("agents", "docs/generated/agents.md"),
     ("config", "docs/generated/config.md"),
     ("cli", "docs/generated/cli.md"),
     ("metrics", "docs/generated/metrics.md"),

@@ -61,13 +61,18 @@ enum Chore {
         check: bool,
     },
     /// Write the skeleton of an MCP server, running and tested
-    NewServer {
-        /// Its name, such as `tide-tables`
-        name: String,
-        /// What it is for, in a few words; not needed for a name that the catalog has
-        #[arg(long)]
-        about: Option<String>,
-    },
+    NewServer(NewService),
+    /// Write the skeleton of an agent, running and tested
+    NewAgent(NewService),
+}
+
+#[derive(Debug, clap::Args)]
+struct NewService {
+    /// Its name, such as `tide-tables`
+    name: String,
+    /// What it is for, in a few words; not needed for a name that the catalog has
+    #[arg(long)]
+    about: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -82,7 +87,8 @@ fn main() -> ExitCode {
         }
         Chore::Tidy => tidy::tidy(&repo),
         Chore::Gen { check } => generate::generate(&repo, check),
-        Chore::NewServer { name, about } => skeleton::new_server(&repo.root, &name, about.as_deref()),
+        Chore::NewServer(new) => skeleton::write(&repo.root, &skeleton::SERVER, &new.name, new.about.as_deref()),
+        Chore::NewAgent(new) => skeleton::write(&repo.root, &skeleton::AGENT, &new.name, new.about.as_deref()),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,7 +25,7 @@ pub struct RunNote {
     pub coordinator: Option<String>,
     /// The status page's URL, if this process has it.
     pub dashboard: Option<String>,
-    /// The URL of every service of this process, by name.
+    /// The URL of every service of this process, by name; an agent's is `agent:NAME`.
     pub services: std::collections::BTreeMap<String, String>,
 }
 

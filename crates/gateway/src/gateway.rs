@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 
+use kernel::catalog;
 use kernel::fleet::Instance;
 use kernel::{Fault, OnEnd, Ports, Tasks, UnixMs};
 use mcp::handler::{CHANGES_MAX, Identity};
@@ -43,7 +44,7 @@ pub struct Setup {
     /// The mode the fleet was started in, as `/status` tells it.
     pub mode: String,
     /// The services that should run in this fleet: one that is not there is reported as down.
-    pub expected: Vec<&'static str>,
+    pub expected: Vec<&'static catalog::Service>,
     /// This process, as its instances name it in the registry: they are not called over the network.
     pub process: String,
     /// How instances in other processes are reached.
@@ -55,7 +56,7 @@ pub struct Gateway {
     pub(crate) ports: Ports,
     pub(crate) shared: Shared,
     pub(crate) mode: String,
-    pub(crate) expected: Vec<&'static str>,
+    pub(crate) expected: Vec<&'static catalog::Service>,
     pub(crate) events: Events,
     pub(crate) started_ms: UnixMs,
     pub(crate) process: String,

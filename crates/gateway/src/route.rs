@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use kernel::fleet::Kind;
 use kernel::{Code, Fault};
 use mcp::toolbox::Router;
 use mcp::wire::{Id, Params, Request};
@@ -81,7 +82,7 @@ fn unwrapped<'a>(
 /// No tool of this name, for this caller, in this view.
 pub(crate) fn unknown_tool(gateway: &Gateway, table: &Table, name: &str, known: &[&str]) -> RpcError {
     // While a service of ours is being restarted it has no tools; that is no reason to forget that it has them.
-    let of_ours = crate::names::split(name).filter(|(part, _)| gateway.expected.contains(part));
+    let of_ours = crate::names::split(name).filter(|(part, _)| gateway.expects(Kind::Server, part));
     if let Some((service, _)) = of_ours.filter(|(part, _)| !table.parts.iter().any(|there| there.name() == *part)) {
         return Fault::unavailable(format!("{service} does not serve now"))
             .hint("its supervisor starts it again; try in a second")

@@ -215,8 +215,9 @@ impl Gateway {
             instances.iter().filter(|copy| copy.kind == kind).map(|copy| copy.service.clone()).collect();
         if kind == Kind::Server {
             names.extend(self.locals().iter().map(|service| service.name.to_owned()));
-            names.extend(self.expected.iter().map(|name| (*name).to_owned()));
         }
+        let expected = self.expected.iter().filter(|service| service.kind == kind);
+        names.extend(expected.map(|service| service.name.to_owned()));
         let mut names: Vec<String> = names.into_iter().collect();
         let place = |name: &str| SERVICES.iter().position(|service| service.kind == kind && service.name == name);
         names.sort_by_cached_key(|name| (place(name).unwrap_or(usize::MAX), name.clone()));
@@ -290,6 +291,11 @@ impl Gateway {
             .into_iter()
             .map(|(name, standing)| (name.to_owned(), standing))
             .collect()
+    }
+
+    /// Whether a service should run in this fleet.
+    pub(crate) fn expects(&self, kind: Kind, name: &str) -> bool {
+        self.expected.iter().any(|service| service.kind == kind && service.name == name)
     }
 
     fn seconds_since(&self, ms: UnixMs) -> u64 {

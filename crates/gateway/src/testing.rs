@@ -70,7 +70,7 @@ impl Bench {
             ports: world.ports(),
             shared: shared(&world),
             mode: "test".into(),
-            expected: vec!["utilities", "logging"],
+            expected: ["utilities", "logging"].into_iter().filter_map(kernel::catalog::server_named).collect(),
             process: "here".into(),
             reach: Arc::new(Nowhere),
         };

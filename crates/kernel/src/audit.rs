@@ -44,6 +44,18 @@ pub const LIST_MAX: usize = 1_000;
 /// Longest kept form of a call's arguments, in bytes.
 pub const ARGUMENTS_BYTES_MAX: usize = 4 << 10;
 
+/// Arguments (JSON) as they are kept: secrets masked, cut with a mark at [`ARGUMENTS_BYTES_MAX`].
+pub fn kept_arguments(json: &str) -> String {
+    let Ok(value) = serde_json::from_str(json) else { return "{}".into() };
+    let mut text = crate::mask::masked(&value).to_string();
+    if text.len() > ARGUMENTS_BYTES_MAX {
+        let cut = (0..=ARGUMENTS_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
+}
+
 /// A record in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Row {

@@ -100,12 +100,21 @@ pub struct Caller {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// Whether the fleet calls itself, over and over, in its standing work. Such a caller's looks that succeed are counted and not
+    /// recorded: they say nothing of what anybody did, and would bury what does. No key makes such a caller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standing: bool,
 }
 
 impl Caller {
     /// Names a caller.
     pub fn new(name: impl Into<String>, role: Role) -> Self {
-        Self { name: name.into(), role }
+        Self { name: name.into(), role, standing: false }
+    }
+
+    /// The fleet itself in its standing work, under `role`.
+    pub fn standing(name: impl Into<String>, role: Role) -> Self {
+        Self { standing: true, ..Self::new(name, role) }
     }
 
     /// Refuses when the role does not allow `access` to `what`.

@@ -63,7 +63,7 @@ pub const SERVICES: &[Service] = &[
     agent("build", 5002, "compiles, packages, deploys", false),
     agent("test", 5003, "runs suites, finds flaky tests", false),
     agent("execution", 5004, "takes approved opportunities to a receipt", false),
-    agent("monitoring", 5005, "raises and resolves alerts", false),
+    agent("monitoring", 5005, "raises and resolves alerts, keeps the status summary", true),
     agent("risk", 5006, "watches exposure, trips the kill switch", false),
     agent("recovery", 5007, "from failure to recovery", false),
     agent("ui", 5008, "keeps dashboards fresh, delivers notifications", false),
@@ -75,7 +75,35 @@ pub fn servers() -> impl Iterator<Item = &'static Service> {
     SERVICES.iter().filter(|service| service.built && service.kind == Kind::Server)
 }
 
+/// The built agents, in port order.
+pub fn agents() -> impl Iterator<Item = &'static Service> {
+    SERVICES.iter().filter(|service| service.built && service.kind == Kind::Agent)
+}
+
 /// The built server of this name.
 pub fn server_named(name: &str) -> Option<&'static Service> {
     servers().find(|service| service.name == name)
+}
+
+/// What an agent's name begins with where servers and agents stand side by side: `agent:monitoring`.
+pub const AGENT: &str = "agent:";
+
+impl Service {
+    /// Its name among servers and agents: a server's own, an agent's after [`AGENT`].
+    pub fn role(&self) -> String {
+        role(self.kind, self.name)
+    }
+}
+
+/// The name of a service among servers and agents.
+pub fn role(kind: Kind, name: &str) -> String {
+    match kind {
+        Kind::Server => name.to_owned(),
+        Kind::Agent => format!("{AGENT}{name}"),
+    }
+}
+
+/// Kind and name of what [`role`] names.
+pub fn of_role(role: &str) -> (Kind, &str) {
+    role.strip_prefix(AGENT).map_or((Kind::Server, role), |name| (Kind::Agent, name))
 }

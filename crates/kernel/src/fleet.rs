@@ -53,9 +53,9 @@ pub trait Fleet: Send + Sync {
     async fn instances(&self) -> Result<Vec<Instance>>;
 
     /// Stops and starts every instance of `service` this process can reach; calls in flight are finished or get a clear error.
-    async fn restart(&self, service: &str, reason: &str) -> Result<Vec<Instance>>;
+    async fn restart(&self, kind: Kind, service: &str, reason: &str) -> Result<Vec<Instance>>;
 
-    /// Runs `replicas` copies of `service`.
+    /// Runs `replicas` copies of the server `service`.
     ///
     /// # Errors
     /// [`Code::Unsupported`](crate::Code::Unsupported) where nothing here can start copies; the hint says what can.

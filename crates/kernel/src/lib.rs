@@ -16,6 +16,7 @@ pub mod chain;
 pub mod clock;
 pub mod decimal;
 pub mod deprecations;
+pub mod duties;
 pub mod fake;
 pub mod fault;
 pub mod fleet;

@@ -191,6 +191,20 @@ async fn every_call_leaves_a_row_in_the_audit_trail() {
     assert_eq!(row.arguments, r#"{"count":0}"#);
 }
 
+#[tokio::test]
+async fn what_the_fleet_looks_at_by_itself_is_not_recorded_but_what_it_does_or_may_not_do_is() {
+    let bench = Bench::new::<crate::monitoring::Monitoring>();
+    let itself = Caller::standing("agent:monitoring", Role::Agent("monitoring".into()));
+    for (tool, arguments) in
+        [("evaluate_rules", json!({})), ("settle_alerts", json!({})), ("query_metrics", json!({ "query": "1 +" }))]
+    {
+        bench.reply(&itself, tool, arguments).await.unwrap();
+    }
+    let rows = bench.world.audit.list(kernel::audit::AuditQuery { limit: 10, ..Default::default() }).await.unwrap();
+    let rows: Vec<_> = rows.iter().map(|row| (row.record.action.as_str(), row.record.outcome.as_str())).collect();
+    assert_eq!(rows, [("query_metrics", "invalid_argument"), ("settle_alerts", "ok")]);
+}
+
 /// A model chooses a tool, and fills in what it takes, by these texts alone.
 #[test]
 fn every_tool_and_everything_it_takes_is_described() {

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, Request, header};
 use kernel::bus::{Bus, FLEET_TOPIC};
+use kernel::fleet::Kind;
 use kernel::{Access, Caller, Fault};
 use mcp::Handler;
 use mcp::http::Door;
@@ -38,8 +39,8 @@ pub trait Coordinator: Send + Sync + 'static {
     async fn agents(&self) -> Result<Value, Fault>;
     /// `POST /command`: an answer per target.
     async fn command(&self, body: Value, caller: Caller) -> Result<Value, Fault>;
-    /// `POST /servers/{name}/restart`.
-    async fn restart(&self, name: &str, reason: &str, caller: Caller) -> Result<Value, Fault>;
+    /// `POST /servers/{name}/restart` and `POST /agents/{name}/restart`.
+    async fn restart(&self, kind: Kind, name: &str, reason: &str, caller: Caller) -> Result<Value, Fault>;
     /// The MCP handler of an endpoint: all, one server or upstream, a toolset, or search mode.
     fn endpoint(&self, endpoint: &Endpoint) -> Result<Arc<dyn Handler>, Fault>;
     /// JSON Schemas of the answers above, by path, for the OpenAPI document.
@@ -80,7 +81,8 @@ pub fn routes(doors: Doors) -> Router {
         .route("/servers", get(servers))
         .route("/agents", get(agents))
         .route("/command", post(command))
-        .route("/servers/{name}/restart", post(restart))
+        .route("/servers/{name}/restart", post(restart_server))
+        .route("/agents/{name}/restart", post(restart_agent))
         .route("/events", get(events))
         .route("/openapi.json", get(openapi))
         .route("/docs", get(docs))
@@ -90,7 +92,7 @@ pub fn routes(doors: Doors) -> Router {
         .route("/sse", any(sse))
         .route("/messages", any(sse))
         .with_state(doors.clone());
-    rest.merge(health_routes(doors.service.clone()))
+    rest.merge(health_routes(&doors.service))
         .merge(crate::v1::routes(doors.service))
         .fallback(crate::service::not_found)
 }
@@ -138,17 +140,37 @@ struct RestartBody {
     reason: String,
 }
 
-async fn restart(
+async fn restart_server(
     State(doors): State<Doors>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let caller = doors.guard.admit(&headers, remote, Access::Operate, "restart").await?;
-    let asked: RestartBody = if body.is_empty() { RestartBody::default() } else { read_json(&body)? };
+    restart(&doors, remote, (Kind::Server, &name), &headers, &body).await
+}
+
+async fn restart_agent(
+    State(doors): State<Doors>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    restart(&doors, remote, (Kind::Agent, &name), &headers, &body).await
+}
+
+async fn restart(
+    doors: &Doors,
+    remote: SocketAddr,
+    (kind, name): (Kind, &str),
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response, Problem> {
+    let caller = doors.guard.admit(headers, remote, Access::Operate, "restart").await?;
+    let asked: RestartBody = if body.is_empty() { RestartBody::default() } else { read_json(body)? };
     let reason = if asked.reason.is_empty() { format!("asked for by {}", caller.name) } else { asked.reason };
-    Ok(axum::Json(doors.coordinator.restart(&name, &reason, caller).await?).into_response())
+    Ok(axum::Json(doors.coordinator.restart(kind, name, &reason, caller).await?).into_response())
 }
 
 /// A JSON body as a typed value; the fault names the field that is wrong.

@@ -18,10 +18,11 @@ fn operations() -> Vec<Operation> {
     let get = |path, about| Operation { path, method: "get", about, body: None, stream: false };
     let post = |path, about, body| Operation { path, method: "post", about, body: Some(body), stream: false };
     let text = json!({ "type": "string" });
+    let reason = json!({ "type": "object", "additionalProperties": false, "properties": { "reason": text } });
     vec![
         get("/status", "The whole system: mode, services, infrastructure, alerts"),
         get("/servers", "Every MCP server: port, URL, state, instances, tools"),
-        get("/agents", "Every agent: port, URL, state, instances, task types"),
+        get("/agents", "Every agent: port, URL, state, instances"),
         get("/health", "The coordinator's own health; 503 when it cannot serve"),
         get("/health/live", "Whether the process lives"),
         get("/health/ready", "Whether calls may be sent here"),
@@ -46,13 +47,8 @@ fn operations() -> Vec<Operation> {
             },
             }),
         ),
-        post(
-            "/servers/{name}/restart",
-            "Restarts a service",
-            json!({
-                "type": "object", "additionalProperties": false, "properties": { "reason": text },
-            }),
-        ),
+        post("/servers/{name}/restart", "Restarts a server", reason.clone()),
+        post("/agents/{name}/restart", "Restarts an agent", reason),
         post(
             "/execute",
             "The v1 form: runs one of the coordinator's own tools",

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
@@ -21,12 +22,32 @@ use crate::access::Guard;
 use crate::intake::Intake;
 use crate::problem::Problem;
 
-/// Where a service stands while its supervisor starts, restarts or gives it up.
-pub trait Slot: Send + Sync + 'static {
-    /// The service, when it runs.
-    fn current(&self) -> Option<Arc<Service>>;
+/// How a server or an agent stands while its supervisor starts, restarts or gives it up.
+#[async_trait]
+pub trait Standing: Send + Sync + 'static {
+    /// What it says of itself, when it runs.
+    async fn report(&self) -> Option<Report>;
     /// Its state and what last went wrong.
     fn state(&self) -> (Status, Option<String>);
+}
+
+/// Where a server stands.
+pub trait Slot: Standing {
+    /// The server, when it runs.
+    fn current(&self) -> Option<Arc<Service>>;
+}
+
+/// What the doors stand on that servers and agents alike have: health and figures.
+#[derive(Clone)]
+pub struct HealthDoors {
+    /// The name.
+    pub name: &'static str,
+    /// The binary's version.
+    pub version: &'static str,
+    /// How it stands.
+    pub standing: Arc<dyn Standing>,
+    /// Figures.
+    pub metrics: Metrics,
 }
 
 /// The doors of callers that have not moved.
@@ -76,20 +97,25 @@ impl ServiceDoors {
         })
     }
 
+    fn health(&self) -> HealthDoors {
+        let Self { name, version, metrics, slot, .. } = self.clone();
+        HealthDoors { name, version, metrics, standing: slot }
+    }
+}
+
+impl HealthDoors {
     async fn report(&self) -> Report {
-        match self.slot.current() {
-            Some(service) => service.health().await,
-            None => {
-                let (status, error) = self.slot.state();
-                let detail = error.unwrap_or_else(|| status_word(status).to_owned());
-                Report {
-                    status,
-                    service: self.name.into(),
-                    version: self.version.into(),
-                    uptime_seconds: 0,
-                    checks: vec![Check { name: "process".into(), status, detail }],
-                }
-            }
+        if let Some(report) = self.standing.report().await {
+            return report;
+        }
+        let (status, error) = self.standing.state();
+        let detail = error.unwrap_or_else(|| status_word(status).to_owned());
+        Report {
+            status,
+            service: self.name.into(),
+            version: self.version.into(),
+            uptime_seconds: 0,
+            checks: vec![Check { name: "process".into(), status, detail }],
         }
     }
 }
@@ -112,14 +138,23 @@ pub fn routes(doors: ServiceDoors) -> Router {
         .route("/sse", any(sse))
         .route("/messages", any(sse))
         .with_state(doors.clone())
-        .merge(health_routes(doors.clone()))
+        .merge(health_routes(&doors))
         .merge(crate::intake::routes(&doors))
         .merge(crate::v1::routes(doors))
         .fallback(not_found)
 }
 
 /// `/health`, `/health/live`, `/health/ready` and `/metrics`: open to all, as probes and Prometheus need.
-pub fn health_routes(doors: ServiceDoors) -> Router {
+pub fn health_routes(doors: &ServiceDoors) -> Router {
+    probes(doors.health())
+}
+
+/// All routes of an agent's own port.
+pub fn agent_routes(doors: HealthDoors) -> Router {
+    probes(doors).fallback(not_found)
+}
+
+fn probes(doors: HealthDoors) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/health/live", get(live))
@@ -146,18 +181,18 @@ async fn sse(
     Ok(doors.past.sse.serve(service, request, remote, "/messages").await.map(axum::body::Body::new))
 }
 
-async fn health(State(doors): State<ServiceDoors>) -> Response {
+async fn health(State(doors): State<HealthDoors>) -> Response {
     let report = doors.report().await;
     let code = if report.status.serves() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, axum::Json(report)).into_response()
 }
 
-async fn live(State(doors): State<ServiceDoors>) -> Response {
+async fn live(State(doors): State<HealthDoors>) -> Response {
     axum::Json(serde_json::json!({ "status": "alive", "service": doors.name, "version": doors.version }))
         .into_response()
 }
 
-async fn metrics(State(doors): State<ServiceDoors>) -> Response {
+async fn metrics(State(doors): State<HealthDoors>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], doors.metrics.render()).into_response()
 }

@@ -19,6 +19,8 @@ pub struct Generate {
 enum What {
     /// Every tool.
     Tools,
+    /// Every agent and its duties.
+    Agents,
     /// Every configuration key.
     Config,
     /// `flotilla.toml`.
@@ -42,6 +44,7 @@ impl Generate {
             ),
             What::Cli => cli(),
             What::Tools => crate::fleet::documentation()?,
+            What::Agents => crate::fleet::agents_documentation()?,
             What::Metrics => metrics(),
             What::Catalog => {
                 let rows: Vec<_> = catalog::SERVICES.iter().filter(|service| service.built).collect();

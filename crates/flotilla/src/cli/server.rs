@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use kernel::{Code, Fault};
+use kernel::fleet::Kind;
+use kernel::{Code, Fault, catalog};
 use serde_json::json;
 
 use super::{Global, api::Api, output, status};
@@ -36,7 +37,7 @@ enum Action {
 /// Restart a service.
 #[derive(Debug, clap::Args)]
 pub struct Restart {
-    /// The service
+    /// The service; an agent is `agent:NAME`
     name: String,
     /// Why, for the record
     #[arg(long, default_value = "")]
@@ -47,7 +48,7 @@ impl Server {
     /// Runs the command.
     pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
         match self.action {
-            Action::List => status::ps(global).await,
+            Action::List => status::list(global, &["/servers"]).await,
             Action::Show { name } => {
                 let api = Api::connect(global)?;
                 let answer = api.call("master-coordinator__service_status", json!({ "service": name })).await?;
@@ -76,7 +77,9 @@ impl Restart {
     pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
         let api = Api::connect(global)?;
         let body = json!({ "reason": self.reason });
-        let answer = api.post(&format!("/servers/{}/restart", self.name), &body).await?;
+        let (kind, name) = catalog::of_role(&self.name);
+        let family = if kind == Kind::Agent { "agents" } else { "servers" };
+        let answer = api.post(&format!("/{family}/{name}/restart"), &body).await?;
         if global.json {
             output::json(&answer)?
         } else {

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use kernel::Fault;
+use kernel::catalog::AGENT;
+use kernel::{Fault, catalog};
 use serde_json::{Value, json};
 
 use super::{Global, api::Api, output};
@@ -10,7 +11,7 @@ use super::{Global, api::Api, output};
 /// Show how the fleet, or one service, stands.
 #[derive(Debug, clap::Args)]
 pub struct Status {
-    /// A service; the whole fleet when absent
+    /// A service, an agent as `agent:NAME`; the whole fleet when absent
     service: Option<String>,
 }
 
@@ -23,7 +24,10 @@ impl Status {
         let api = Api::connect(global)?;
         let status = match &self.service {
             None => api.get("/status").await?,
-            Some(name) => api.call("master-coordinator__service_status", json!({ "service": name })).await?,
+            Some(role) => {
+                let (kind, name) = catalog::of_role(role);
+                api.call("master-coordinator__service_status", json!({ "service": name, "kind": kind })).await?
+            }
         };
         if global.json {
             output::json(&status)?;
@@ -41,6 +45,9 @@ fn summary(status: &Value, url: &str) -> Result<(), Fault> {
     let cell = |pointer: &str| output::cell(status.pointer(pointer).unwrap_or(&Value::Null));
     output::line(&format!("{} at {url}, mode {}, version {}", cell("/status"), cell("/mode"), cell("/version")))?;
     output::line(&format!("servers   {} of {} healthy", cell("/servers/healthy"), cell("/servers/total")))?;
+    if status["agents"]["total"] != 0 {
+        output::line(&format!("agents    {} of {} healthy", cell("/agents/healthy"), cell("/agents/total")))?;
+    }
     output::line(&format!("up for    {} s", cell("/uptime_seconds")))?;
     for (part, state) in status["infrastructure"].as_object().into_iter().flatten() {
         output::line(&format!("{part:<9} {}: {}", output::cell(&state["status"]), output::cell(&state["detail"])))?;
@@ -50,9 +57,16 @@ fn summary(status: &Value, url: &str) -> Result<(), Fault> {
 
 /// Lists what runs.
 pub async fn ps(global: &Global) -> Result<ExitCode, Fault> {
+    list(global, &["/servers", "/agents"]).await
+}
+
+/// Lists what these pages of the coordinator do.
+pub async fn list(global: &Global, pages: &[&str]) -> Result<ExitCode, Fault> {
     let api = Api::connect(global)?;
-    let (servers, agents) = (api.get("/servers").await?, api.get("/agents").await?);
-    let all: Vec<Value> = [servers, agents].iter().filter_map(Value::as_array).flatten().cloned().collect();
+    let mut all: Vec<Value> = Vec::new();
+    for page in pages {
+        all.extend(api.get(page).await?.as_array().cloned().unwrap_or_default());
+    }
     if global.json {
         output::json(&all)?;
         return Ok(ExitCode::SUCCESS);
@@ -62,7 +76,8 @@ pub async fn ps(global: &Global) -> Result<ExitCode, Fault> {
         .map(|service| {
             let tools = service["tools"].as_array().map_or(0, Vec::len).to_string();
             let cell = |name: &str| output::cell(&service[name]);
-            vec![cell("name"), cell("status"), cell("port"), cell("instances"), tools, cell("url"), cell("last_error")]
+            let name = if service["kind"] == "agent" { format!("{AGENT}{}", cell("name")) } else { cell("name") };
+            vec![name, cell("status"), cell("port"), cell("instances"), tools, cell("url"), cell("last_error")]
         })
         .collect();
     output::table(&["service", "status", "port", "instances", "tools", "url", "last error"], &rows)?;

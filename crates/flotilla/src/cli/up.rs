@@ -27,7 +27,7 @@ pub struct Up {
 /// Run chosen services in this process; they find the others through the data folder.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
-    /// The services
+    /// The services; an agent is `agent:NAME`
     #[arg(required = true, value_name = "ROLE")]
     roles: Vec<String>,
     /// Start without a local chain
@@ -56,10 +56,12 @@ impl Serve {
     /// Runs the command until a signal.
     pub fn run(self, global: &Global) -> Result<ExitCode, Fault> {
         let loaded = global.load(sandbox_flag(self.no_sandbox))?;
-        let known: Vec<&str> = catalog::servers().map(|service| service.name).collect();
+        let all: Vec<_> = catalog::servers().chain(catalog::agents()).collect();
+        let known: Vec<String> = all.iter().map(|service| service.role()).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let mut services = Vec::new();
         for role in &self.roles {
-            services.push(catalog::server_named(role).ok_or_else(|| {
+            services.push(*all.iter().find(|service| service.role() == *role).ok_or_else(|| {
                 let fault = Fault::invalid(format!("no service `{role}`"));
                 match kernel::limits::nearest(role, &known) {
                     Some(near) => fault.hint(format!("did you mean `{near}`?")),

@@ -49,6 +49,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, UpstreamSpec>,
     /// Each server's own table.
     pub servers: servers::ServersConfig,
+    /// Each agent's own table.
+    pub agents: agents::AgentsConfig,
 }
 
 /// What `up` starts.
@@ -58,7 +60,7 @@ pub enum Mode {
     /// Every service.
     #[default]
     Full,
-    /// The coordinator and the core servers: coordination, monitoring, utilities, logging.
+    /// The coordinator, the core servers (coordination, monitoring, utilities, logging) and the monitoring agent.
     Minimal,
     /// Storage, chain and the coordinator, for working on a server of your own.
     Dev,
@@ -86,7 +88,7 @@ impl Default for FleetConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ports {
-    /// Those of the catalog: 4000 to 4020, and 8080.
+    /// Those of the catalog: 4000 to 4020, 5000 to 5009, and 8080.
     #[default]
     Catalog,
     /// Free ones, chosen by the system: for several fleets on one machine. The data folder says which.

@@ -59,10 +59,9 @@ impl Coordinator for Rest {
         json_of(&self.gateway.command(&command, &Ctx::internal(caller, Trace::root())).await?)
     }
 
-    async fn restart(&self, name: &str, reason: &str, caller: Caller) -> Result<Value, Fault> {
+    async fn restart(&self, kind: Kind, name: &str, reason: &str, caller: Caller) -> Result<Value, Fault> {
         // The tool, not the supervisor: so a restart is authorised and recorded whichever door it came in by.
-        let request =
-            RestartServiceRequest { service: name.to_owned(), kind: Some(Kind::Server), reason: reason.to_owned() };
+        let request = RestartServiceRequest { service: name.to_owned(), kind: Some(kind), reason: reason.to_owned() };
         let ctx = Ctx::internal(caller, Trace::root());
         let arguments = mcp::wire::raw(&request);
         let reply = Router::call(&*self.gateway, RESTART_SERVICE.server, RESTART_SERVICE.name, arguments, ctx).await?;
@@ -78,11 +77,13 @@ impl Coordinator for Rest {
 
     fn schemas(&self) -> HashMap<&'static str, Value> {
         let services = json!({ "type": "array", "items": mcp::schema::output::<ServiceRow>() });
+        let copies = json!({ "type": "array", "items": mcp::schema::output::<Instance>() });
         HashMap::from([
             ("/status", mcp::schema::output::<SystemStatus>()),
             ("/servers", services.clone()),
             ("/agents", services),
-            ("/servers/{name}/restart", json!({ "type": "array", "items": mcp::schema::output::<Instance>() })),
+            ("/servers/{name}/restart", copies.clone()),
+            ("/agents/{name}/restart", copies),
             ("/health", mcp::schema::output::<kernel::health::Report>()),
         ])
     }

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use gateway::{Gateway, Selector};
 use kernel::catalog::{self, COORDINATOR, DASHBOARD_PORT};
-use kernel::fleet::Fleet;
+use kernel::fleet::{Fleet, Kind};
 use kernel::health::Status;
 use kernel::{Fault, OnEnd, Result};
 use servers::MarketPorts;
-use web::service::ServiceDoors;
+use web::service::{HealthDoors, ServiceDoors};
 use web::{Bound, bind};
 
 use crate::config::{Config, Loaded, Mode, Ports as PortChoice};
@@ -28,7 +28,7 @@ use parts::Parts;
 use supervisor::Supervisor;
 use unit::{Factory, Unit};
 
-pub use documentation::documentation;
+pub use documentation::{agents_documentation, documentation};
 pub use screen::Screen;
 
 /// How long a fleet may take to stop.
@@ -40,12 +40,13 @@ const FIRST_START_TIME: Duration = Duration::from_secs(30);
 
 /// The services a mode starts.
 pub fn services_of(mode: Mode) -> Vec<&'static catalog::Service> {
-    const CORE: [&str; 5] = [COORDINATOR, "coordination", "monitoring", "utilities", "logging"];
+    const CORE: [&str; 6] = [COORDINATOR, "coordination", "monitoring", "utilities", "logging", "agent:monitoring"];
     catalog::servers()
+        .chain(catalog::agents())
         .filter(|service| match mode {
             Mode::Full => true,
-            Mode::Minimal => CORE.contains(&service.name),
-            Mode::Dev => service.name == COORDINATOR,
+            Mode::Minimal => CORE.contains(&&*service.role()),
+            Mode::Dev => service.role() == COORDINATOR,
         })
         .collect()
 }
@@ -77,16 +78,17 @@ pub async fn start(
     let config = &loaded.config;
     // Ports first: the commonest trouble shows before anything else is touched.
     let doors = bind_all(config, &services).await?;
-    let with_coordinator = services.iter().any(|service| service.name == COORDINATOR);
+    let with_coordinator = services.iter().any(|service| service.role() == COORDINATOR);
+    let with_agents = services.iter().any(|service| service.kind == Kind::Agent);
     let dashboard = if with_coordinator { Some(bind_port(config, DASHBOARD_PORT).await?) } else { None };
     let parts = Parts::build(loaded, output).await?;
-    let expected = services.iter().map(|service| service.name).collect();
-    let gateway = parts.gateway(config, mode, expected)?;
+    let gateway = parts.gateway(config, mode, services)?;
     let mut note = RunNote { pid: std::process::id(), coordinator: None, dashboard: None, services: BTreeMap::new() };
     let supervisor = Arc::clone(&parts.supervisor);
-    for door in doors {
+    let (servers, agents): (Vec<Door>, Vec<Door>) = doors.into_iter().partition(|door| door.spec.kind == Kind::Server);
+    for door in servers {
         let url = url_of(config, door.bound.address);
-        note.services.insert(door.spec.name.into(), url.clone());
+        note.services.insert(door.spec.role(), url.clone());
         let unit = start_unit(&parts, config, &gateway, door.spec, url.clone());
         let service = service_doors(&parts, &gateway, &unit)?;
         let router = if door.spec.name == COORDINATOR {
@@ -103,8 +105,18 @@ pub async fn start(
         dashboard.serve(web::status_page::routes(page), &parts.doors, parts.ports.metrics.clone());
     }
     supervisor.start(&parts.ports.tasks);
-    if with_coordinator {
+    // Agents reach the servers of other processes too.
+    if with_coordinator || with_agents {
         gateway.follow_registry();
+    }
+    first_start(&supervisor).await;
+    // Agents after the servers whose tools they use.
+    for door in agents {
+        let url = url_of(config, door.bound.address);
+        note.services.insert(door.spec.role(), url.clone());
+        let unit = start_unit(&parts, config, &gateway, door.spec, url);
+        let router = web::service::agent_routes(health_doors(&parts, &unit));
+        door.bound.serve(router, &parts.doors, parts.ports.metrics.clone());
     }
     first_start(&supervisor).await;
     if with_coordinator {
@@ -156,11 +168,11 @@ impl Running {
 async fn bind_all(config: &Config, services: &[&'static catalog::Service]) -> Result<Vec<Door>> {
     let mut doors = Vec::new();
     for spec in services {
-        let bound = bind_port(config, spec.port).await.map_err(|fault| fault.context(spec.name))?;
+        let bound = bind_port(config, spec.port).await.map_err(|fault| fault.context(spec.role()))?;
         doors.push(Door { spec, bound });
     }
     // The coordinator last: whoever reaches it finds the others there.
-    doors.sort_by_key(|door| (door.spec.name == COORDINATOR, door.spec.port));
+    doors.sort_by_key(|door| (door.spec.role() == COORDINATOR, door.spec.port));
     Ok(doors)
 }
 
@@ -190,7 +202,8 @@ fn start_unit(
     let on_change = Box::new(move |unit: &Unit| {
         match unit.service() {
             Some(service) => joined.add_local(service),
-            None => joined.remove_local(unit.spec.name),
+            None if unit.spec.kind == Kind::Server => joined.remove_local(unit.spec.name),
+            None => {}
         }
         supervisor.unit_changed();
     });
@@ -212,6 +225,13 @@ fn start_unit(
 }
 
 fn factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
+    match spec.kind {
+        Kind::Server => server_factory(parts, config, gateway, spec),
+        Kind::Agent => agent_factory(config, gateway, spec),
+    }
+}
+
+fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
     let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
     let pools = Arc::clone(&parts.pools);
     Arc::new(move |ports| {
@@ -225,9 +245,32 @@ fn factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'stati
                 servers::build(spec.name, &ports, &config, shared)?
             };
             service.start(ports).await?;
-            Ok(service)
+            Ok(unit::Running::Server(service))
         })
     })
+}
+
+fn agent_factory(config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
+    let (config, gateway) = (config.agents.clone(), Arc::clone(gateway));
+    Arc::new(move |ports| {
+        let (config, gateway) = (config.clone(), Arc::clone(&gateway));
+        Box::pin(async move {
+            let tasks = ports.tasks.clone();
+            let agent =
+                agents::build(spec.name, &config, agents::Means { ports, router: gateway, version: crate::VERSION })?;
+            agent.start(&tasks);
+            Ok(unit::Running::Agent(agent))
+        })
+    })
+}
+
+fn health_doors(parts: &Parts, unit: &Arc<Unit>) -> HealthDoors {
+    HealthDoors {
+        name: unit.spec.name,
+        version: crate::VERSION,
+        standing: Arc::clone(unit) as Arc<dyn web::service::Standing>,
+        metrics: parts.ports.metrics.clone(),
+    }
 }
 
 fn service_doors(parts: &Parts, gateway: &Arc<Gateway>, unit: &Arc<Unit>) -> Result<ServiceDoors> {

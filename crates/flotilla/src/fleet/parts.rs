@@ -7,6 +7,7 @@ use gateway::upstream::{UpstreamSpec, Upstreams};
 use gateway::{Gateway, Setup};
 use kernel::aliases::Aliases;
 use kernel::audit::Recorder;
+use kernel::catalog::Service;
 use kernel::chain::Chain;
 use kernel::deprecations::Deprecations;
 use kernel::fake::World;
@@ -21,7 +22,7 @@ use mcp::http::sse2024::SseDoor;
 use mcp::http::{Door, DoorConfig};
 use mcp::phases::{LimitsConfig, Phases};
 use mcp::seal::Sealer;
-use mcp::service::{Service, Shared};
+use mcp::service::Shared;
 use mcp::tasks::TaskStore;
 use servers::MarketPorts;
 use web::access::Guard;
@@ -145,7 +146,7 @@ impl Parts {
     }
 
     /// The gateway over these parts.
-    pub fn gateway(&self, config: &Config, mode: &str, expected: Vec<&'static str>) -> Result<Arc<Gateway>> {
+    pub fn gateway(&self, config: &Config, mode: &str, expected: Vec<&'static Service>) -> Result<Arc<Gateway>> {
         let setup = Setup {
             config: config.gateway.clone(),
             ports: self.ports.clone(),
@@ -285,9 +286,29 @@ fn chain(
 }
 
 /// Every built server, over ports made of memory: for documentation, not for use.
-pub fn every_service() -> Result<Vec<Arc<Service>>> {
-    let world = World::default();
-    let ports = world.ports();
+pub fn every_service() -> Result<Vec<Arc<mcp::Service>>> {
+    let (ports, shared, gateway) = on_paper();
+    let ports = MarketPorts::without_pools(ports);
+    kernel::catalog::servers()
+        .map(|spec| match spec.name {
+            kernel::catalog::COORDINATOR => Ok(gateway.add_coordinator()),
+            name => servers::build(name, &ports, &servers::ServersConfig::default(), shared.clone()),
+        })
+        .collect()
+}
+
+/// Every built agent, likewise.
+pub fn every_agent() -> Result<Vec<Arc<agents::Standing>>> {
+    let (ports, _, gateway) = on_paper();
+    let means = agents::Means { ports, router: gateway, version: crate::VERSION };
+    kernel::catalog::agents()
+        .map(|spec| agents::build(spec.name, &agents::AgentsConfig::default(), means.clone()))
+        .collect()
+}
+
+/// Ports made of memory, what services share on them, and a gateway.
+fn on_paper() -> (Ports, Shared, Arc<Gateway>) {
+    let ports = World::default().ports();
     let trail = Recorder::start(Arc::clone(&ports.audit), &ports.tasks);
     let phases = Phases::new(ports.clock.clone(), ports.metrics.clone(), Arc::new(trail), LimitsConfig::default());
     let sealer = Sealer::new(&kernel::ids::random_bytes(), ports.clock.clone());
@@ -301,12 +322,5 @@ pub fn every_service() -> Result<Vec<Arc<Service>>> {
         process: String::new(),
         reach: Arc::new(OverHttp::new(shared.sealer.clone(), crate::VERSION)),
     };
-    let gateway = Gateway::new(setup);
-    let ports = MarketPorts::without_pools(ports);
-    kernel::catalog::servers()
-        .map(|spec| match spec.name {
-            kernel::catalog::COORDINATOR => Ok(gateway.add_coordinator()),
-            name => servers::build(name, &ports, &servers::ServersConfig::default(), shared.clone()),
-        })
-        .collect()
+    (ports, shared, Gateway::new(setup))
 }

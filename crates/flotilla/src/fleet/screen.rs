@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use kernel::Role;
-use kernel::fleet::Instance;
+use kernel::catalog::role;
+use kernel::fleet::{Instance, Kind};
 use kernel::health::Status;
 use serde::Serialize;
 
@@ -22,8 +23,11 @@ pub struct Screen {
     pub chain: String,
     /// The data folder.
     pub data: PathBuf,
-    /// Every service of this process.
+    /// Every server of this process.
     pub services: Vec<Instance>,
+    /// Every agent of this process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<Instance>,
     /// The role of callers without a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub anonymous: Option<Role>,
@@ -39,7 +43,8 @@ impl Screen {
         instances: Vec<Instance>,
         anonymous: Option<&Role>,
     ) -> Self {
-        let services = instances.into_iter().filter(|instance| note.services.contains_key(&instance.service)).collect();
+        let own = |instance: &Instance| note.services.contains_key(&role(instance.kind, &instance.service));
+        let (services, agents) = instances.into_iter().filter(own).partition(|instance| instance.kind == Kind::Server);
         Self {
             mode: mode.to_owned(),
             coordinator: note.coordinator.clone(),
@@ -47,15 +52,16 @@ impl Screen {
             chain,
             data: data.to_owned(),
             services,
+            agents,
             anonymous: anonymous.cloned(),
         }
     }
 
     /// The facts as text.
     pub fn text(&self) -> String {
-        let healthy = self.services.iter().filter(|service| service.status == Status::Healthy).count();
-        let mut text =
-            format!("Flotilla {} is up: {healthy} of {} services healthy\n", crate::VERSION, self.services.len());
+        let all = || self.services.iter().chain(&self.agents);
+        let healthy = all().filter(|service| service.status == Status::Healthy).count();
+        let mut text = format!("Flotilla {} is up: {healthy} of {} services healthy\n", crate::VERSION, all().count());
         let mut row = |name: &str, value: &str| text.push_str(&format!("  {name:<12} {value}\n"));
         if let Some(coordinator) = &self.coordinator {
             row("MCP", &format!("{coordinator}/mcp"));
@@ -72,12 +78,12 @@ impl Screen {
             row("WARNING", &format!("callers without a key are let in as {role} (auth.anonymous_role)"));
         }
         text.push_str("\n  service                  port   state\n");
-        for service in &self.services {
+        for service in all() {
             let port = service.url.rsplit(':').next().unwrap_or_default();
             let state = format!("{:?}", service.status).to_lowercase();
             let why = service.last_error.as_deref().filter(|_| service.status != Status::Healthy);
             let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-            text.push_str(&format!("  {:<24} {port:<6} {state}{why}\n", service.service));
+            text.push_str(&format!("  {:<24} {port:<6} {state}{why}\n", role(service.kind, &service.service)));
         }
         if self.coordinator.is_some() {
             text.push_str("\n  connect a client   flotilla connect claude|claude-code|cursor|vscode\n");

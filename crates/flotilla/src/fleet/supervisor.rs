@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::bus::{Bus, NewEvent};
-use kernel::fleet::{Fleet, Instance};
+use kernel::catalog;
+use kernel::fleet::{Fleet, Instance, Kind};
 use kernel::registry::Registry;
 use kernel::{Clock, Fault, OnEnd, Result, Tasks};
 use parking_lot::RwLock;
@@ -26,7 +27,7 @@ const CONTROL_TOPIC: &str = "_control";
 
 /// The supervisor.
 pub struct Supervisor {
-    units: RwLock<BTreeMap<&'static str, Arc<Unit>>>,
+    units: RwLock<BTreeMap<String, Arc<Unit>>>,
     registry: Registry,
     bus: Arc<dyn Bus>,
     clock: Clock,
@@ -51,7 +52,7 @@ impl Supervisor {
 
     /// Takes a service under supervision; [`Unit::run`] keeps it running.
     pub fn add(&self, unit: Arc<Unit>) {
-        self.units.write().insert(unit.spec.name, unit);
+        self.units.write().insert(unit.spec.role(), unit);
     }
 
     /// Says that a unit's state changed, so that the registry hears of it at once.
@@ -96,7 +97,7 @@ impl Supervisor {
     async fn sign_of_life(&self) {
         for unit in self.units() {
             if let Err(fault) = self.registry.register(unit.instance(), LEASE).await {
-                tracing::warn!(%fault, service = unit.spec.name, "not registered");
+                tracing::warn!(%fault, service = unit.spec.role(), "not registered");
             }
         }
     }
@@ -104,7 +105,7 @@ impl Supervisor {
     async fn leave(&self) {
         for unit in self.units() {
             if let Err(fault) = self.registry.remove(&unit.instance().id).await {
-                tracing::warn!(%fault, service = unit.spec.name, "not removed from the registry; its lease will end");
+                tracing::warn!(%fault, service = unit.spec.role(), "not removed from the registry; its lease will end");
             }
         }
     }
@@ -144,8 +145,9 @@ impl Supervisor {
         topics.iter().find(|topic| topic.name == CONTROL_TOPIC).map_or(0, |topic| topic.last_seq)
     }
 
-    async fn instances_of(&self, service: &str) -> Result<Vec<Instance>> {
-        Ok(self.registry.list().await?.into_iter().filter(|instance| instance.service == service).collect())
+    /// The copies of what a role names.
+    async fn instances_of(&self, role: &str) -> Result<Vec<Instance>> {
+        Ok(self.registry.list().await?.into_iter().filter(|instance| role_of(instance) == role).collect())
     }
 
     /// Asks the other processes that run `service`, and waits until each has started anew.
@@ -193,18 +195,19 @@ impl Fleet for Supervisor {
                 None => all.push(own),
             }
         }
-        all.sort_by(|a, b| (&a.service, &a.id).cmp(&(&b.service, &b.id)));
+        all.sort_by(|a, b| (&a.service, a.kind, &a.id).cmp(&(&b.service, b.kind, &b.id)));
         Ok(all)
     }
 
-    async fn restart(&self, service: &str, reason: &str) -> Result<Vec<Instance>> {
+    async fn restart(&self, kind: Kind, service: &str, reason: &str) -> Result<Vec<Instance>> {
+        let service = &*catalog::role(kind, service);
         tracing::info!(service, reason, "restart asked for");
         let before = self.instances_of(service).await?;
         let unit = self.units.read().get(service).cloned();
         if unit.is_none() && before.is_empty() {
             let fault = Fault::not_found(format!("no service `{service}` runs"));
             let units = self.units.read();
-            let names: Vec<&str> = units.keys().copied().collect();
+            let names: Vec<&str> = units.keys().map(String::as_str).collect();
             return Err(match kernel::limits::nearest(service, &names) {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
                 None => fault.hint("`flotilla ps` lists what runs"),
@@ -217,11 +220,16 @@ impl Fleet for Supervisor {
         if !elsewhere.is_empty() {
             self.restart_elsewhere(service, reason, &elsewhere).await?;
         }
-        Ok(self.instances().await?.into_iter().filter(|instance| instance.service == service).collect())
+        Ok(self.instances().await?.into_iter().filter(|instance| role_of(instance) == service).collect())
     }
 
     async fn scale(&self, service: &str, _replicas: u32) -> Result<Vec<Instance>> {
         Err(Fault::unsupported(format!("{service} cannot be scaled: nothing here can start processes"))
             .hint("start more copies with `flotilla serve ROLE` on the same data folder"))
     }
+}
+
+/// An instance's name among servers and agents.
+fn role_of(instance: &Instance) -> String {
+    catalog::role(instance.kind, &instance.service)
 }

@@ -1,4 +1,4 @@
-//! One supervised service: its state machine, its restarts, and where its doors find it.
+//! One supervised service, a server or an agent: its state machine, its restarts, and where its doors find it.
 //!
 //! States: starting → healthy ⇄ degraded / down (by its own health checks) → (failure) starting again after a backoff → … → failed,
 //! once it has failed too often in a row. A restart asked for by hand starts the count anew.
@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use kernel::backoff::Backoff;
 use kernel::bus::NewEvent;
 use kernel::catalog;
-use kernel::fleet::Instance;
+use kernel::fleet::{Instance, Kind};
 use kernel::health::{Report, Status};
-use kernel::metrics::ServerLabel;
+use kernel::metrics::{AgentLabel, ServerLabel};
 use kernel::tasks::catch_panic;
 use kernel::{Fault, Ports, Tasks};
 use mcp::Service;
@@ -28,7 +29,25 @@ const START_TIME: Duration = Duration::from_secs(30);
 const STOP_TIME: Duration = Duration::from_secs(10);
 
 /// Builds and starts a service under the given ports.
-pub type Factory = Arc<dyn Fn(Ports) -> BoxFuture<'static, Result<Arc<Service>, Fault>> + Send + Sync>;
+pub type Factory = Arc<dyn Fn(Ports) -> BoxFuture<'static, Result<Running, Fault>> + Send + Sync>;
+
+/// A service that runs.
+#[derive(Clone)]
+pub enum Running {
+    /// A server.
+    Server(Arc<Service>),
+    /// An agent.
+    Agent(Arc<agents::Standing>),
+}
+
+impl Running {
+    async fn health(&self) -> Report {
+        match self {
+            Self::Server(server) => server.health().await,
+            Self::Agent(agent) => agent.health(),
+        }
+    }
+}
 
 /// A wish for a restart: why, and who waits for it to be done.
 pub struct Restart {
@@ -41,7 +60,7 @@ pub struct Restart {
 #[derive(Clone)]
 struct State {
     status: Status,
-    service: Option<Arc<Service>>,
+    running: Option<Running>,
     last_error: Option<String>,
     restarts: u32,
     started_ms: i64,
@@ -73,7 +92,15 @@ enum End {
 
 impl web::service::Slot for Unit {
     fn current(&self) -> Option<Arc<Service>> {
-        self.state.read().service.clone()
+        self.service()
+    }
+}
+
+#[async_trait]
+impl web::service::Standing for Unit {
+    async fn report(&self) -> Option<Report> {
+        let running = self.state.read().running.clone();
+        Some(running?.health().await)
     }
 
     fn state(&self) -> (Status, Option<String>) {
@@ -98,7 +125,7 @@ impl Unit {
         let (restart, wishes) = mpsc::channel(16);
         let state = State {
             status: Status::Starting,
-            service: None,
+            running: None,
             last_error: None,
             restarts: 0,
             started_ms: ports.clock.now_ms(),
@@ -106,7 +133,7 @@ impl Unit {
         let unit = Self {
             spec,
             url,
-            id: format!("{}@{process}", spec.name),
+            id: format!("{}@{process}", spec.role()),
             process: process.to_owned(),
             version,
             factory,
@@ -136,16 +163,19 @@ impl Unit {
         }
     }
 
-    /// The running service.
+    /// The running server; none when it is an agent, or does not run.
     pub fn service(&self) -> Option<Arc<Service>> {
-        self.state.read().service.clone()
+        match &self.state.read().running {
+            Some(Running::Server(server)) => Some(Arc::clone(server)),
+            _ => None,
+        }
     }
 
     /// Asks for a restart and waits until the service runs again.
     pub async fn restart(&self, reason: &str) -> Result<(), Fault> {
         let (done, ended) = oneshot::channel();
         let wish = Restart { reason: reason.into(), done };
-        let gone = |_| Fault::unavailable(format!("{} is being stopped", self.spec.name));
+        let gone = |_| Fault::unavailable(format!("{} is being stopped", self.spec.role()));
         self.restart.send(wish).await.map_err(|_| gone(()))?;
         ended.await.map_err(|_| gone(()))?
     }
@@ -163,7 +193,7 @@ impl Unit {
             match end {
                 End::Stopped => return,
                 End::Asked(wish) => {
-                    self.event("service.restarting", json!({ "service": self.spec.name, "reason": wish.reason })).await;
+                    self.event("restarting", json!({ "reason": wish.reason })).await;
                     failures = 0;
                     waiting = Some(wish.done);
                 }
@@ -202,9 +232,9 @@ impl Unit {
             state.last_error = Some(error.to_owned());
         });
         let wait = if given_up { Duration::MAX } else { backoff.wait(failures) };
-        let kind = if given_up { "service.given_up" } else { "service.failed" };
-        tracing::error!(service = self.spec.name, error, failures, given_up, "service failed");
-        self.event(kind, json!({ "service": self.spec.name, "error": error, "failures": failures })).await;
+        let what = if given_up { "given_up" } else { "failed" };
+        tracing::error!(service = self.spec.role(), error, failures, given_up, "service failed");
+        self.event(what, json!({ "error": error, "failures": failures })).await;
         tokio::select! {
             () = tasks.stopping().cancelled_owned() => End::Stopped,
             Some(wish) = wishes.recv() => End::Asked(wish),
@@ -232,34 +262,30 @@ impl Unit {
             // An error means that whoever asked has left.
             waiting.send(outcome).ok();
         }
-        let service = match started {
-            Ok(service) => service,
+        let running = match started {
+            Ok(running) => running,
             Err(fault) => return End::Failed(fault.to_string()),
         };
         let now_ms = self.ports.clock.now_ms();
         self.change(|state| {
-            *state = State {
-                status: Status::Healthy,
-                service: Some(Arc::clone(&service)),
-                started_ms: now_ms,
-                ..state.clone()
-            };
+            *state =
+                State { status: Status::Healthy, running: Some(running.clone()), started_ms: now_ms, ..state.clone() };
         });
-        self.event("service.started", json!({ "service": self.spec.name, "url": self.url })).await;
-        let end = self.watch(&service, tasks, &own, wishes).await;
+        self.event("started", json!({ "url": self.url })).await;
+        let end = self.watch(&running, tasks, &own, wishes).await;
         self.change(|state| {
             state.status = Status::Stopping;
-            state.service = None;
+            state.running = None;
         });
         let left = own.drain(STOP_TIME).await;
         if left > 0 {
-            tracing::warn!(service = self.spec.name, left, "standing work did not end in time");
+            tracing::warn!(service = self.spec.role(), left, "standing work did not end in time");
         }
         end
     }
 
     /// Looks at the service's health until it fails, is to stop, or is to be restarted.
-    async fn watch(&self, service: &Service, tasks: &Tasks, own: &Tasks, wishes: &mut mpsc::Receiver<Restart>) -> End {
+    async fn watch(&self, running: &Running, tasks: &Tasks, own: &Tasks, wishes: &mut mpsc::Receiver<Restart>) -> End {
         let mut tick = tokio::time::interval(Duration::from_millis(self.config.health_every_ms));
         loop {
             tokio::select! {
@@ -272,7 +298,7 @@ impl Unit {
                 Some(wish) = wishes.recv() => return End::Asked(wish),
                 _ = tick.tick() => {
                     let limit = Duration::from_millis(self.config.health_every_ms.max(1_000));
-                    match tokio::time::timeout(limit, catch_panic(service.health())).await {
+                    match tokio::time::timeout(limit, catch_panic(running.health())).await {
                         Ok(Ok(report)) => self.healthy(&report),
                         Ok(Err(panic)) => return End::Failed(format!("panicked in its health check: {panic}")),
                         Err(_) => self.change(|state| {
@@ -299,20 +325,30 @@ impl Unit {
     fn change(&self, change: impl FnOnce(&mut State)) {
         let (before, after) = {
             let mut state = self.state.write();
-            let before = (state.status, state.service.is_some());
+            let before = (state.status, state.running.is_some());
             change(&mut state);
-            (before, (state.status, state.service.is_some()))
+            (before, (state.status, state.running.is_some()))
         };
-        let label = ServerLabel { server: self.spec.name.into() };
-        self.ports.metrics.server_health.get_or_create(&label).set(after.0.gauge());
+        let (name, metrics) = (self.spec.name.to_owned(), &self.ports.metrics);
+        match self.spec.kind {
+            Kind::Server => metrics.server_health.get_or_create(&ServerLabel { server: name }).set(after.0.gauge()),
+            Kind::Agent => metrics.agent_health.get_or_create(&AgentLabel { agent: name }).set(after.0.gauge()),
+        };
         if before != after {
-            tracing::info!(service = self.spec.name, from = ?before.0, to = ?after.0, "state changed");
+            tracing::info!(service = self.spec.role(), from = ?before.0, to = ?after.0, "state changed");
             (self.on_change)(self);
         }
     }
 
-    async fn event(&self, kind: &str, data: serde_json::Value) {
-        if let Err(fault) = self.ports.bus.publish(NewEvent::fleet(kind, "supervisor", data)).await {
+    /// Tells the fleet: `service.WHAT` of a server, `agent.WHAT` of an agent.
+    async fn event(&self, what: &str, mut data: serde_json::Value) {
+        let family = match self.spec.kind {
+            Kind::Server => "service",
+            Kind::Agent => "agent",
+        };
+        data[family] = self.spec.name.into();
+        let kind = format!("{family}.{what}");
+        if let Err(fault) = self.ports.bus.publish(NewEvent::fleet(&kind, "supervisor", data)).await {
             tracing::warn!(%fault, kind, "event not published");
         }
     }

@@ -70,7 +70,7 @@ fn every_read_is_json_when_asked() {
     assert_eq!(json(&["version"])["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(json(&["status"])["status"], fleet.get("/status").ok()["status"], "the coordinator's /status");
     assert_eq!(json(&["status", "utilities"])["name"], "utilities");
-    assert_eq!(json(&["ps"]).as_array().unwrap().len(), 5);
+    assert_eq!(json(&["ps"]).as_array().unwrap().len(), 6);
     assert_eq!(json(&["server", "list"]).as_array().unwrap().len(), 5);
     assert_eq!(json(&["server", "show", "utilities"])["name"], "utilities");
     assert!(json(&["tool", "list"]).as_array().unwrap().len() > 30);

@@ -17,6 +17,11 @@ fn tools_page() {
 }
 
 #[test]
+fn agents_page() {
+    fresh("agents", "docs/generated/agents.md");
+}
+
+#[test]
 fn configuration_page() {
     fresh("config", "docs/generated/config.md");
 }

@@ -15,6 +15,7 @@ fn the_page_shows_every_service_and_runs_nothing() {
     for row in fleet.process.screen["services"].as_array().unwrap() {
         assert!(page.body.contains(row["service"].as_str().unwrap()), "{row}");
     }
+    assert!(page.body.contains("<h2>Agents</h2>"), "{}", page.body);
     let lower = page.body.to_lowercase();
     for active in ["<script", "javascript:", " onload=", " onerror=", " onclick=", "<iframe", "<form", "src=", "href="]
     {

@@ -18,8 +18,6 @@ tools! { kernel::catalog::COORDINATOR;
     LIST_SERVICES = "list_services": fn(ListServicesRequest) -> ListServicesResponse, Hints::READ;
     /// One service in full: its state and why it is unhealthy, the checks it made of what it depends on, and every running copy.
     SERVICE_STATUS = "service_status": fn(ServiceStatusRequest) -> ServiceDetail, Hints::READ;
-    /// Lists the fleet's agents with their state.
-    LIST_AGENTS = "list_agents": fn(ListAgentsRequest) -> ListAgentsResponse, Hints::READ;
     /// Gives one command to one service, several, a label, or all; each target answers for itself, so some may fail while others succeed.
     ROUTE_COMMAND = "route_command": fn(Command) -> RouteCommandResponse, Hints { open_world: true, destructive: true, ..Hints::OPERATE }.within(TARGET_TIME_MAX);
     /// Stops and starts a service; calls it has under way are finished or get a clear error.
@@ -35,7 +33,6 @@ pub(super) fn tools(set: &mut ToolSet<Coordinator>) {
     set.add(SYSTEM_STATUS, Coordinator::system_status);
     set.add(LIST_SERVICES, Coordinator::list_services);
     set.add(SERVICE_STATUS, Coordinator::service_status);
-    set.add(LIST_AGENTS, Coordinator::list_agents);
     set.add(ROUTE_COMMAND, Coordinator::route_command);
     set.add(RESTART_SERVICE, Coordinator::restart_service);
     set.add(SCALE_SERVICE, Coordinator::scale_service);
@@ -60,18 +57,6 @@ pub struct ListServicesRequest {
 pub struct ListServicesResponse {
     /// The servers, by port.
     pub services: Vec<ServiceRow>,
-}
-
-/// What [`LIST_AGENTS`] takes.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListAgentsRequest {}
-
-/// What [`LIST_AGENTS`] answers.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ListAgentsResponse {
-    /// The agents, by port.
-    pub agents: Vec<ServiceRow>,
 }
 
 /// What [`SERVICE_STATUS`] takes.
@@ -195,10 +180,6 @@ impl Coordinator {
         Ok(ListServicesResponse { services })
     }
 
-    async fn list_agents(self: Arc<Self>, _: ListAgentsRequest, _ctx: Ctx) -> Result<ListAgentsResponse, ToolError> {
-        Ok(ListAgentsResponse { agents: self.gateway()?.services(Kind::Agent).await })
-    }
-
     async fn service_status(
         self: Arc<Self>,
         request: ServiceStatusRequest,
@@ -221,7 +202,7 @@ impl Coordinator {
         let gateway = self.gateway()?;
         let kind = request.kind.unwrap_or(Kind::Server);
         gateway.service(kind, &request.service).await?;
-        let restart = gateway.ports.fleet.restart(&request.service, &request.reason);
+        let restart = gateway.ports.fleet.restart(kind, &request.service, &request.reason);
         let instances = within(&format!("restarting {}", request.service), restart).await?;
         Ok(RestartServiceResponse { instances })
     }

@@ -3,6 +3,7 @@
 //! Keeps nothing of its own: every answer is the gateway's, the registry's or the bus's. What it does to services it does through the
 //! fleet's supervisor.
 
+mod agents;
 mod fleet;
 mod guide;
 mod search;
@@ -19,6 +20,7 @@ use mcp::resource::{Contents, Resource, Template};
 
 use crate::gateway::Gateway;
 
+pub use agents::*;
 pub use fleet::*;
 pub use search::*;
 pub use upstreams::*;
@@ -58,7 +60,7 @@ impl McpServer for Coordinator {
     const NAME: &'static str = catalog::COORDINATOR;
     const INSTRUCTIONS: &'static str = "The fleet itself: how its services stand (system_status, list_services, service_status), which tool does a job \
         (find_tools, describe_tool, call_tool), one command for many services (route_command), restarts and copies \
-        (restart_service, scale_service), what happened (list_events), and third parties' servers (list_upstreams, add_upstream).";
+        (restart_service, scale_service), what happened (list_events), what agents did by themselves (agent_runs), and third parties' servers (list_upstreams, add_upstream).";
     type Config = Config;
     type Ports = kernel::Ports;
 
@@ -68,6 +70,7 @@ impl McpServer for Coordinator {
 
     fn tools(set: &mut ToolSet<Self>) {
         fleet::tools(set);
+        agents::tools(set);
         search::tools(set);
         upstreams::tools(set);
     }

@@ -55,15 +55,16 @@ impl FakeFleet {
         self.state.lock().fault = fault;
     }
 
-    /// The restarts asked for so far: service and reason, in order.
+    /// The restarts asked for so far: service (an agent as `agent:NAME`) and reason, in order.
     pub fn restarts(&self) -> Vec<(String, String)> {
         self.state.lock().restarts.clone()
     }
 }
 
 impl State {
-    fn of(&self, service: &str) -> Result<Vec<Instance>> {
-        let found: Vec<Instance> = self.instances.iter().filter(|held| held.service == service).cloned().collect();
+    fn of(&self, kind: Kind, service: &str) -> Result<Vec<Instance>> {
+        let is_it = |held: &&Instance| held.kind == kind && held.service == service;
+        let found: Vec<Instance> = self.instances.iter().filter(is_it).cloned().collect();
         if found.is_empty() {
             return Err(
                 Fault::not_found(format!("no instance of service `{service}`")).hint("`list_services` names them")
@@ -89,23 +90,23 @@ impl Fleet for FakeFleet {
         Ok(state.instances.clone())
     }
 
-    async fn restart(&self, service: &str, reason: &str) -> Result<Vec<Instance>> {
+    async fn restart(&self, kind: Kind, service: &str, reason: &str) -> Result<Vec<Instance>> {
         let mut state = self.state.lock();
         state.check()?;
-        state.of(service)?;
-        state.restarts.push((service.into(), reason.into()));
-        for held in state.instances.iter_mut().filter(|held| held.service == service) {
+        state.of(kind, service)?;
+        state.restarts.push((crate::catalog::role(kind, service), reason.into()));
+        for held in state.instances.iter_mut().filter(|held| held.kind == kind && held.service == service) {
             held.restarts += 1;
             held.status = Status::Healthy;
         }
-        state.of(service)
+        state.of(kind, service)
     }
 
     async fn scale(&self, service: &str, replicas: u32) -> Result<Vec<Instance>> {
         let mut state = self.state.lock();
         state.check()?;
-        let model = state.of(service)?.swap_remove(0);
-        state.instances.retain(|held| held.service != service);
+        let model = state.of(Kind::Server, service)?.swap_remove(0);
+        state.instances.retain(|held| held.kind != Kind::Server || held.service != service);
         let copies = (1..=replicas).map(|n| Instance { id: format!("{service}-{n}"), ..model.clone() });
         let copies: Vec<Instance> = copies.collect();
         state.instances.extend(copies.iter().cloned());

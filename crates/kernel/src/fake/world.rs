@@ -10,7 +10,8 @@ use crate::{Clock, Ports, Tasks, UnixMs};
 /// When a world's clock starts: 15 November 2026, 08:00 UTC.
 const START_MS: UnixMs = 1_794_729_600_000;
 
-/// One of each fake, in reach of the test, around a clock the test moves. `World::default().ports()` is enough for most.
+/// One of each fake, in reach of the test, around a clock the test moves. `World::default().ports()` is enough for most. Cloning shares it.
+#[derive(Clone)]
 pub struct World {
     /// Stands still until the test advances it.
     pub clock: Clock,

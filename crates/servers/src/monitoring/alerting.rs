@@ -40,7 +40,7 @@ pub struct RuleRow {
     pub pending: u64,
     /// How many fire, acknowledged ones included.
     pub firing: u64,
-    /// When this process last evaluated it, in milliseconds since the Unix epoch; absent when another one does.
+    /// When this process last evaluated it, in milliseconds since the Unix epoch; absent when it has not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub evaluated_ms: Option<UnixMs>,
     /// Why that failed.

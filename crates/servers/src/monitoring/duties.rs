@@ -1,4 +1,4 @@
-//! What the server does by itself: reading figures, evaluating rules, keeping the books.
+//! What the server does by itself: reading figures, and keeping the books of what was counted.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::figures::Figures;
 use super::scrape::Scraper;
 use super::slo;
 
-/// The election of the replica that evaluates. Names that begin with `fleet` are the fleet's own.
-const ELECTION: &str = "fleet.monitoring.rules";
+/// The election of the replica that keeps the books. Names that begin with `fleet` are the fleet's own.
+const ELECTION: &str = "fleet.monitoring.books";
 /// How often what was counted goes into the books.
-const BOOK_EVERY_MS: i64 = 60_000;
+const BOOK_EVERY: Duration = Duration::from_secs(20);
 
 impl Monitoring {
     /// Reads all figures now and then until the service stops.
@@ -34,47 +34,32 @@ impl Monitoring {
         }
     }
 
-    /// Evaluates the rules now and then until the service stops, while this replica leads.
-    pub(super) async fn keep_evaluating(&self, stopping: CancellationToken) {
+    /// Enters what was counted into the books now and then until the service stops, while this replica leads.
+    pub(super) async fn keep_books(&self, stopping: CancellationToken) {
         let elections = Elections::new(self.store.clone(), self.clock.clone());
-        let period = Duration::from_secs(self.config.evaluate_seconds.into());
-        let mut every = interval(period);
+        let mut every = interval(BOOK_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut token, mut booked_ms) = (None, self.clock.now_ms());
+        let mut token = None;
         loop {
             tokio::select! {
                 () = stopping.cancelled() => break,
                 _ = every.tick() => {}
             }
-            token = match self.campaign(&elections, period).await {
-                Ok(token) => token,
-                Err(fault) => {
-                    tracing::warn!(%fault, "alert rules not evaluated, next try in a moment");
-                    continue;
-                }
-            };
-            self.leads.store(token.is_some(), Ordering::Release);
-            let now_ms = self.clock.now_ms();
-            let book_now = token.is_none() || now_ms.saturating_sub(booked_ms) >= BOOK_EVERY_MS;
             let worked = async {
-                if token.is_some() {
-                    self.evaluator.evaluate().await?;
-                }
-                if book_now { self.book(now_ms).await } else { Ok(()) }
+                token = self.campaign(&elections).await?;
+                self.leads.store(token.is_some(), Ordering::Release);
+                self.book(self.clock.now_ms()).await
             };
-            match worked.await {
-                Ok(()) if book_now => booked_ms = now_ms,
-                Ok(()) => {}
-                Err(fault) => tracing::warn!(%fault, "alert rules not evaluated, next try in a moment"),
+            if let Err(fault) = worked.await {
+                tracing::warn!(%fault, "counts not entered into the books, next try in a moment");
             }
         }
         self.end(&elections, token).await;
     }
 
     /// The token of the lead, if this replica has it now.
-    async fn campaign(&self, elections: &Elections, period: Duration) -> Result<Option<u64>, Fault> {
-        let term = (period * 3).max(Duration::from_secs(15));
-        match elections.campaign(ELECTION, &self.candidate, term, Duration::ZERO).await {
+    async fn campaign(&self, elections: &Elections) -> Result<Option<u64>, Fault> {
+        match elections.campaign(ELECTION, &self.candidate, BOOK_EVERY * 3, Duration::ZERO).await {
             Ok(held) => Ok(Some(held.token)),
             Err(fault) if fault.code == Code::Conflict => Ok(None),
             Err(fault) => Err(fault),

@@ -47,6 +47,14 @@ pub(super) struct Open {
     pub(super) alert: Alert,
 }
 
+/// What should become of an alert.
+#[derive(Debug, Clone)]
+pub(super) struct Due {
+    pub(super) key: String,
+    pub(super) known: Option<Open>,
+    pub(super) change: Change,
+}
+
 /// What a rule's expression says now.
 struct Seen {
     reasons: Vec<Reason>,
@@ -82,11 +90,20 @@ impl Evaluator {
         self.status.lock().clone()
     }
 
-    /// Evaluates all rules once.
-    pub(super) async fn evaluate(&self) -> Result<(), Fault> {
+    /// Evaluates all rules once and carries out what follows. Gives that.
+    pub(super) async fn settle(&self) -> Result<Vec<Due>, Fault> {
+        let due = self.due().await?;
+        let silences = silences::list(&*self.store).await?;
+        for Due { key, known, change } in due.clone() {
+            self.carry_out(&key, known.as_ref(), change, &silences).await?;
+        }
+        Ok(due)
+    }
+
+    /// Evaluates all rules once: what should become of the alerts now. Changes nothing.
+    pub(super) async fn due(&self) -> Result<Vec<Due>, Fault> {
         let now_ms = self.clock.now_ms();
         let rules: Vec<Rule> = rules::list(&*self.store).await?.into_iter().filter(|rule| rule.enabled).collect();
-        let silences = silences::list(&*self.store).await?;
         let mut open: BTreeMap<String, Open> =
             self.open().await?.into_iter().map(|open| (open.key.clone(), open)).collect();
         let room = OPEN_MAX.saturating_sub(open.len());
@@ -95,19 +112,18 @@ impl Evaluator {
             (rule, seen)
         };
         let seen: Vec<(Rule, Seen)> = stream::iter(rules.clone()).map(look).buffered(AT_ONCE).collect().await;
-        let mut statuses = BTreeMap::new();
-        let mut added = 0;
+        let (mut due, mut statuses, mut added) = (Vec::new(), BTreeMap::new(), 0);
         for (rule, seen) in seen {
             let mut error = seen.error.clone();
-            for (key, known, change) in changes(&rule, &seen, &mut open, now_ms) {
-                if known.is_none() {
+            for one in changes(&rule, &seen, &mut open, now_ms) {
+                if one.known.is_none() {
                     added += 1;
                     if added > room {
                         error = Some(format!("more than {OPEN_MAX} alerts at a time"));
                         continue;
                     }
                 }
-                self.carry_out(&key, known.as_ref(), change, &silences).await?;
+                due.push(one);
             }
             statuses.insert(rule.name.clone(), RuleStatus { evaluated_ms: now_ms, error });
         }
@@ -121,9 +137,9 @@ impl Evaluator {
                 None if open.alert.state == State::Pending => Change::Drop,
                 None => Change::Resolve(resolved(&open.alert, "its rule was deleted or disabled", now_ms)),
             };
-            self.carry_out(&open.key.clone(), Some(&open), change, &silences).await?;
+            due.push(Due { key: open.key.clone(), known: Some(open), change });
         }
-        Ok(())
+        Ok(due)
     }
 
     /// What a rule's expression says now.
@@ -254,13 +270,8 @@ impl Evaluator {
 }
 
 /// What becomes of the alerts of `rule`; they are taken out of `open`.
-fn changes(
-    rule: &Rule,
-    seen: &Seen,
-    open: &mut BTreeMap<String, Open>,
-    now_ms: UnixMs,
-) -> Vec<(String, Option<Open>, Change)> {
-    let mut changes = Vec::new();
+fn changes(rule: &Rule, seen: &Seen, open: &mut BTreeMap<String, Open>, now_ms: UnixMs) -> Vec<Due> {
+    let mut due = Vec::new();
     let mut reasons: BTreeMap<String, &Reason> =
         seen.reasons.iter().map(|reason| (fingerprint(&rule.name, &reason.labels), reason)).collect();
     let keys: Vec<String> =
@@ -271,12 +282,13 @@ fn changes(
         // Without a full view, what is not seen is not known to be gone.
         let decided =
             if reason.is_some() || seen.complete { decide(rule, Some(&known.alert), reason, now_ms) } else { None };
-        changes.extend(decided.map(|change| (key, Some(known), change)));
+        due.extend(decided.map(|change| Due { key, known: Some(known), change }));
     }
-    let new =
-        reasons.into_iter().filter_map(|(key, reason)| Some((key, None, decide(rule, None, Some(reason), now_ms)?)));
-    changes.extend(new);
-    changes
+    let new = reasons
+        .into_iter()
+        .filter_map(|(key, reason)| Some(Due { key, known: None, change: decide(rule, None, Some(reason), now_ms)? }));
+    due.extend(new);
+    due
 }
 
 fn text(alert: &Alert) -> Result<String, Fault> {

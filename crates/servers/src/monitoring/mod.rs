@@ -1,9 +1,10 @@
 //! `monitoring`: how the fleet is: health, figures, alert rules, alerts, silences, objectives.
 //!
 //! Figures come from a Prometheus when one is configured, otherwise from the built-in [recorder](recorder), which keeps the last hours
-//! in memory. Rules, alerts and silences are in the store, so they survive restarts and are the same on every replica; one replica at a
-//! time evaluates the rules. What happens to an alert is written down first and told on the fleet's bus after that (`alert.firing`,
-//! `alert.acknowledged`, `alert.resolved`, `alert.silenced`, `alert.unsilenced`).
+//! in memory. Rules, alerts and silences are in the store, so they survive restarts and are the same on every replica. The rules take
+//! effect when somebody asks for it by `settle_alerts`: the monitoring agent, whose duty it is. What happens to an alert is written down
+//! first and told on the fleet's bus after that (`alert.firing`, `alert.acknowledged`, `alert.resolved`, `alert.silenced`,
+//! `alert.unsilenced`).
 
 mod alerting;
 mod alerts;
@@ -21,6 +22,7 @@ mod query;
 mod recorder;
 mod rules;
 mod scrape;
+mod settling;
 mod silences;
 mod silencing;
 mod slo;
@@ -35,7 +37,7 @@ use kernel::bus::Bus;
 use kernel::fleet::Fleet;
 use kernel::health::Check;
 use kernel::store::Store;
-use kernel::{Clock, OnEnd};
+use kernel::{Clock, OnEnd, UnixMs};
 use mcp::prelude::*;
 use mcp::prompt::{Argument, Arguments, Message, Prompt};
 
@@ -47,6 +49,7 @@ pub use objectives::{ServerSlo, SloRequest, SloResponse};
 pub use query::*;
 pub use rules::{Condition, Operator, Rule, Severity};
 pub use scrape::Target;
+pub use settling::*;
 pub use silences::{Comparison, Matcher, Silence};
 pub use silencing::*;
 pub use slo::Objective;
@@ -73,8 +76,6 @@ pub struct Config {
     pub series_max: usize,
     /// Most changes of values it keeps, 16 bytes each; beyond that the oldest time is given up.
     pub changes_max: usize,
-    /// How often the alert rules are evaluated, in seconds: 1 to 300.
-    pub evaluate_seconds: u32,
     /// How long alerts that are over can be listed, in days: 1 to 90.
     pub resolved_days: u32,
     /// Whether a fresh fleet gets the default rules.
@@ -92,7 +93,6 @@ impl Default for Config {
             retention_minutes: 180,
             series_max: 20_000,
             changes_max: 1_000_000,
-            evaluate_seconds: 5,
             resolved_days: 7,
             default_rules: true,
             allow: Vec::new(),
@@ -105,7 +105,6 @@ impl Config {
         let bounds = [
             ("scrape_seconds", self.scrape_seconds, 1, 300),
             ("retention_minutes", self.retention_minutes, 10, 1_440),
-            ("evaluate_seconds", self.evaluate_seconds, 1, 300),
             ("resolved_days", self.resolved_days, 1, 90),
         ];
         match bounds.into_iter().find(|(_, value, min, max)| !(min..=max).contains(&value)) {
@@ -127,8 +126,9 @@ pub struct Monitoring {
     evaluator: Evaluator,
     allowed: Vec<Allowed>,
     config: Config,
-    /// This replica among the candidates for the evaluation.
+    /// This replica among the candidates for keeping the books.
     candidate: String,
+    started_ms: UnixMs,
     leads: std::sync::atomic::AtomicBool,
 }
 
@@ -160,7 +160,8 @@ impl McpServer for Monitoring {
         let evaluator = Evaluator::new(clock.clone(), store.clone(), bus.clone(), Arc::clone(&figures), kept_ms);
         let candidate = kernel::ids::new_id("monitoring");
         let leads = false.into();
-        Ok(Self { clock, store, bus, fleet, figures, evaluator, allowed, config, candidate, leads })
+        let started_ms = clock.now_ms();
+        Ok(Self { clock, store, bus, fleet, figures, evaluator, allowed, config, candidate, started_ms, leads })
     }
 
     fn tools(set: &mut ToolSet<Self>) {
@@ -174,6 +175,8 @@ impl McpServer for Monitoring {
         set.add(LIST_RULES, |server, request, _| async move { server.list_rules(request).await });
         set.add(SET_RULE, |server, request, ctx| async move { server.set_rule(request, &ctx).await });
         set.add(DELETE_RULE, |server, request, _| async move { server.delete_rule(request).await });
+        set.add(EVALUATE_RULES, |server, _, _| async move { server.evaluate_rules().await });
+        set.add(SETTLE_ALERTS, |server, _, _| async move { server.settle_alerts().await });
         set.add(LIST_ALERTS, |server, request, _| async move { server.list_alerts(request).await });
         set.add(ACKNOWLEDGE_ALERT, |server, request, ctx| async move { server.acknowledge_alert(request, &ctx).await });
         set.add(SILENCE, |server, request, ctx| async move { server.silence(request, &ctx).await });
@@ -184,6 +187,8 @@ impl McpServer for Monitoring {
     }
 }
 
+/// How long the monitoring agent may be away before that is said, in milliseconds: its term after a sudden end, and a start.
+const UNATTENDED_MS: i64 = 60_000;
 /// How long a probe may take: its own limit, and a little.
 const PROBE_TIME: Duration = Duration::from_secs(40);
 
@@ -208,6 +213,10 @@ tools! { Monitoring::NAME;
     SET_RULE = "set_rule": fn(SetRuleRequest) -> SetRuleResponse, Hints::SET;
     /// Deletes an alert rule; its alerts are resolved.
     DELETE_RULE = "delete_rule": fn(DeleteRuleRequest) -> Rule, Hints { idempotent: false, ..Hints::SET };
+    /// Evaluates every rule on the figures of now: which alerts should fire or be resolved, and which rules cannot be evaluated; changes nothing.
+    EVALUATE_RULES = "evaluate_rules": fn(EvaluateRulesRequest) -> Evaluation, Hints::READ;
+    /// Evaluates every rule and carries out what follows: alerts fire and are resolved. The monitoring agent does this every few seconds.
+    SETTLE_ALERTS = "settle_alerts": fn(SettleAlertsRequest) -> Evaluation, Hints { idempotent: true, ..Hints::OPERATE };
     /// Lists alerts: those that fire unless told otherwise, worst first, with who knows of them and who silenced them.
     LIST_ALERTS = "list_alerts": fn(ListAlertsRequest) -> ListAlertsResponse, Hints::READ;
     /// Says that somebody knows of an alert, or of all that fire of a rule; or takes that back.
@@ -238,7 +247,7 @@ impl Features for Monitoring {
             let scraping = async move { server.keep_scraping(&scraper, stopping).await };
             ports.tasks.spawn("metrics recorder", OnEnd::StopOwner, scraping);
         }
-        ports.tasks.spawn("alert rules", OnEnd::StopOwner, async move { self.keep_evaluating(stopping).await });
+        ports.tasks.spawn("objectives' books", OnEnd::StopOwner, async move { self.keep_books(stopping).await });
         Ok(())
     }
 
@@ -253,7 +262,12 @@ impl Features for Monitoring {
         let status = self.evaluator.status();
         let failing: Vec<&str> =
             status.iter().filter(|(_, status)| status.error.is_some()).map(|(name, _)| name.as_str()).collect();
+        let waited_ms = self.clock.now_ms().saturating_sub(self.started_ms);
         let rules = match &failing[..] {
+            _ if waited_ms >= UNATTENDED_MS && !self.attended().await.unwrap_or(true) => Check::degraded(
+                "alert rules",
+                "not evaluated: no monitoring agent runs (flotilla serve agent:monitoring)",
+            ),
             [] => Check::healthy("alert rules", format!("{} evaluated", status.len())),
             some => Check::degraded("alert rules", format!("not evaluated: {}", some.join(", "))),
         };

@@ -193,7 +193,7 @@ async fn a_restart_forgets_nothing() {
     let watch = watch.restarted();
     assert_eq!(id(&watch).await, before);
     // The recorder begins anew: what it does not see yet is not known to be gone.
-    watch.server.evaluator.evaluate().await.unwrap();
+    watch.server.evaluator.settle().await.unwrap();
     assert_eq!(watch.alerts(&["firing"]).await, "down a firing");
     watch.pass(10).await;
     assert_eq!((id(&watch).await, watch.told().await.matches("alert.firing").count()), (before, 1), "the same episode");
@@ -246,7 +246,7 @@ async fn what_is_absent_is_noticed_but_not_before_anything_was_read() {
             json!({"name": "gone", "expr": "mcp_server_health{server=\"z\"}", "condition": {"kind": "absence"}}),
         )
         .await;
-    watch.server.evaluator.evaluate().await.unwrap();
+    watch.server.evaluator.settle().await.unwrap();
     assert_eq!(watch.alerts(&["firing"]).await, "");
     watch.pass(10).await;
     assert_eq!(watch.alerts(&["firing"]).await, "gone z firing");
@@ -338,4 +338,20 @@ async fn lists_are_filtered_and_sorted() {
     assert_eq!(severities(json!({"rule": "test", "limit": 1})).await, "warning");
     watch.bench.check("list_alerts", json!({"limit": 0}), expect!["invalid_argument: limit is 0 (1 to 1,000)"]).await;
     watch.bench.check("list_alerts", json!({"states": ["angry"]}), expect!["invalid_argument: arguments.states[0]: unknown variant `angry`, expected one of `pending`, `firing`, `acknowledged`, `resolved` (the tool's inputSchema says what it takes)"]).await;
+}
+
+#[tokio::test]
+async fn what_is_due_is_said_before_it_is_done() {
+    let watch = Watch::new();
+    watch.health("a", 0.0);
+    watch.ask("set_rule", down(0)).await;
+    watch.scraper().scrape().await.unwrap();
+    let due = watch.ask("evaluate_rules", json!({})).await;
+    assert_eq!(due, watch.ask("evaluate_rules", json!({})).await, "looking changes nothing");
+    assert_eq!((watch.alerts(&["firing"]).await.as_str(), &due["steps"][0]["step"]), ("", &json!("fire")), "{due}");
+    assert_eq!(watch.ask("settle_alerts", json!({})).await, due, "what was due is done");
+    assert_eq!(watch.alerts(&["firing"]).await, "down a firing");
+    let after = watch.ask("settle_alerts", json!({})).await;
+    assert_eq!((&after["steps"], &after["rules"]), (&json!([]), &json!(1)), "once");
+    watch.bench.check_as(&viewer("ann"), "settle_alerts", json!({}), expect![[r#"permission_denied: role viewer may not use monitoring.settle_alerts (needs a key with role operator: `flotilla token create NAME --role operator`)"#]]).await;
 }

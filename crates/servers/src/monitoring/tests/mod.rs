@@ -54,7 +54,7 @@ impl Watch {
         for _ in 0..seconds / 5 {
             self.bench.world.clock.advance_ms(5_000);
             self.scraper().scrape().await.unwrap();
-            self.server.evaluator.evaluate().await.unwrap();
+            self.server.evaluator.settle().await.unwrap();
         }
     }
 

@@ -189,7 +189,7 @@ async fn a_prometheus_is_asked_when_there_is_one() {
     bench.check("slo", json!({}), expect![[r#"{"source":"prometheus","from_ms":1794643200000,"until_ms":1794729600000,"covered_seconds":86400,"servers":[{"server":"all","availability":{"objective":0.999,"good_ratio":0.0,"calls":1,"bad":1,"budget":0.0005000000000000004,"budget_left_ratio":-998.9999999999991,"met":false},"burn_rate_1h":999.9999999999991},{"server":"a","availability":{"objective":0.999,"good_ratio":0.0,"calls":1,"bad":1,"budget":0.0005000000000000004,"budget_left_ratio":-998.9999999999991,"met":false},"burn_rate_1h":999.9999999999991}]}"#]]).await;
     let rule = json!({"name": "any", "expr": "sin(up)", "summary": "{instance} {value}"});
     assert_eq!(watch.ask("set_rule", rule).await["now"][0]["summary"], "h:1 0.5");
-    watch.server.evaluator.evaluate().await.unwrap();
+    watch.server.evaluator.settle().await.unwrap();
     assert_eq!(watch.alerts(&["firing"]).await, "any a firing");
 }
 
@@ -205,6 +205,6 @@ async fn a_prometheus_that_is_gone_is_said_so() {
     assert!(gone.starts_with("unavailable: prometheus: "), "{gone}");
     // A rule may be kept while it is away; that it cannot be evaluated is said, and no alert changes.
     assert_eq!(watch.ask("set_rule", down(0)).await["kept"], true);
-    watch.server.evaluator.evaluate().await.unwrap();
+    watch.server.evaluator.settle().await.unwrap();
     assert!(watch.ask("list_rules", json!({})).await["rules"][0]["error"].as_str().unwrap().starts_with("unavailable"));
 }

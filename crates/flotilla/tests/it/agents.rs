@@ -1,0 +1,104 @@
+//! Agents: they stand beside the servers, work by themselves, and act only through tools.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Fleet, Home, LIMIT, Mcp, http, wait_for};
+
+/// An agent that looks often, for tests that wait for it.
+const QUICK: &str = "[agents.monitoring]\nevaluate_seconds = 1\n[servers.monitoring]\nscrape_seconds = 1";
+
+/// A rule that fires as soon as somebody evaluates it.
+fn rule(name: &str) -> Value {
+    json!({ "name": name, "expr": "vector(1)", "summary": "it is so" })
+}
+
+/// Waits until an alert of a rule fires.
+fn fires(mcp: &Mcp, rule: &str) -> Value {
+    wait_for("the alert fires", LIMIT, || {
+        let alerts = mcp.call("monitoring__list_alerts", json!({})).ok()?;
+        alerts["alerts"].as_array().unwrap().iter().find(|alert| alert["rule"] == rule).cloned()
+    })
+}
+
+#[test]
+fn an_agent_has_its_own_port_and_appears_wherever_services_do() {
+    let fleet = Fleet::plain();
+    let rows = fleet.process.screen["agents"].as_array().unwrap().clone();
+    assert_eq!(rows.iter().map(|row| row["service"].as_str().unwrap()).collect::<Vec<_>>(), ["monitoring"]);
+    let url = rows[0]["url"].as_str().unwrap();
+    assert_ne!(url, fleet.url_of("monitoring"), "the agent and the server of this name are two");
+    let health = http::send("GET", &format!("{url}/health"), &[], b"").ok();
+    assert_eq!((&health["service"], &health["status"]), (&json!("monitoring"), &json!("healthy")), "{health}");
+    assert_eq!(http::send("GET", &format!("{url}/health/live"), &[], b"").ok()["status"], "alive");
+    let metrics = http::send("GET", &format!("{url}/metrics"), &[], b"");
+    assert!(metrics.body.contains("mcp_agent_health{agent=\"monitoring\"} 1"), "{}", metrics.body);
+    // What is not built is not promised.
+    for path in ["/.well-known/agent-card.json", "/mcp", "/execute"] {
+        assert_eq!(http::send("GET", &format!("{url}{path}"), &[], b"").problem().0, 404, "{path}");
+    }
+    let listed = fleet.get("/agents").ok();
+    assert_eq!((&listed[0]["name"], &listed[0]["status"]), (&json!("monitoring"), &json!("healthy")), "{listed}");
+    assert_eq!(fleet.call("master-coordinator__list_agents", json!({}))["agents"], listed);
+    assert_eq!(fleet.get("/status").ok()["agents"]["healthy"], 1);
+    let ps = fleet.cli(&["ps"]).ok();
+    assert!(ps.lines().any(|line| line.starts_with("agent:monitoring ")), "{ps}");
+    assert!(fleet.cli(&["status"]).out.contains("agents    1 of 1 healthy"));
+    let one = fleet.cli(&["status", "agent:monitoring", "--json"]).json();
+    assert_eq!((&one["kind"], &one["checks"][0]["name"]), (&json!("agent"), &json!("lead")), "{one}");
+}
+
+#[test]
+fn alerts_fire_by_the_agents_work_which_is_kept_and_recorded() {
+    let fleet = Fleet::start(&["--no-sandbox"], QUICK);
+    fleet.call("monitoring__set_rule", rule("so"));
+    fires(&fleet.mcp("/mcp"), "so");
+    let rows = fleet.cli(&["audit", "list", "--json", "100"]).json();
+    let of_agent: Vec<&Value> =
+        rows.as_array().unwrap().iter().filter(|row| row["caller"] == "agent:monitoring").collect();
+    assert!(of_agent.iter().any(|row| row["action"] == "settle_alerts" && row["role"] == "agent:monitoring"), "{rows}");
+    assert!(of_agent.iter().all(|row| row["action"] == "settle_alerts"), "it looks without filling the trail: {rows}");
+    let runs = fleet.call("master-coordinator__agent_runs", json!({ "agent": "monitoring", "duty": "rules" }));
+    let fired =
+        runs["runs"].as_array().unwrap().iter().find(|run| run["outcome"].as_str().unwrap().contains("it is so"));
+    let fired = fired.unwrap_or_else(|| panic!("{runs}"));
+    assert_eq!((&fired["standing"], &fired["calls"][1]["tool"]), (&json!("done"), &json!("settle_alerts")), "{fired}");
+    let refused = fleet.mcp("/mcp").call("master-coordinator__agent_runs", json!({ "agent": "risk" })).unwrap_err();
+    assert!(refused.contains("one of monitoring"), "{refused}");
+}
+
+#[test]
+fn an_agent_is_restarted_and_its_server_is_not() {
+    let fleet = Fleet::start(&["--no-sandbox"], QUICK);
+    let restarts = || (fleet.get("/agents").ok()[0]["restarts"].clone(), restarts_of_server(&fleet));
+    fleet.cli(&["restart", "agent:monitoring", "--reason", "a test"]).ok();
+    assert_eq!(restarts(), (json!(1), json!(0)));
+    assert_eq!(fleet.rest("POST", "/agents/monitoring/restart", "").status, 200);
+    fleet.call("master-coordinator__restart_service", json!({ "service": "monitoring", "kind": "agent" }));
+    assert_eq!(restarts(), (json!(3), json!(0)));
+    fleet.cli(&["restart", "monitoring"]).ok();
+    assert_eq!(restarts(), (json!(3), json!(1)));
+    fleet.call("monitoring__set_rule", rule("after"));
+    fires(&fleet.mcp("/mcp"), "after");
+}
+
+fn restarts_of_server(fleet: &Fleet) -> Value {
+    let rows = fleet.get("/servers").ok();
+    rows.as_array().unwrap().iter().find(|row| row["name"] == "monitoring").unwrap()["restarts"].clone()
+}
+
+#[test]
+fn an_agent_in_a_process_of_its_own_works_through_the_others() {
+    let home = Home::new(QUICK);
+    let server = home.start(&["serve", "monitoring", "--no-sandbox"]);
+    let mut agent = home.start(&["serve", "agent:monitoring", "--no-sandbox"]);
+    let coordinator = home.start(&["serve", "master-coordinator", "--no-sandbox"]);
+    assert_eq!(agent.screen["agents"][0]["service"], "monitoring");
+    let mcp = Mcp::new(&format!("{}/mcp", coordinator.screen["coordinator"].as_str().unwrap()), Some(home.key()));
+    wait_for("the server is found", LIMIT, || mcp.call("monitoring__set_rule", rule("so")).ok());
+    fires(&mcp, "so");
+    agent.kill();
+    let second = home.start(&["serve", "agent:monitoring", "--no-sandbox"]);
+    mcp.call("monitoring__set_rule", rule("again")).unwrap();
+    fires(&mcp, "again");
+    drop((server, second));
+}
