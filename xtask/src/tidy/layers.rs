@@ -37,7 +37,8 @@ const PLACES: [(&str, Place); 15] = [
 const FENCES: [(&str, &[&str]); 14] = [
     ("alloy-primitives", &["evm", "kernel", "market"]),
     ("alloy*", &["evm"]),
-    ("revm*", &["evm"]),
+    // The market tests its pools against the contracts' bytecode.
+    ("revm*", &["evm", "market"]),
     ("sqlx*", &["backends"]),
     ("redis", &["backends"]),
     ("lapin", &["backends"]),
