@@ -2,7 +2,7 @@
 //!
 //! | set | folder | holds |
 //! | --- | --- | --- |
-//! | fleet | `npm/node_modules/<package>` | Foundry's binaries, the protocols' bytecode |
+//! | fleet | `npm/node_modules/<package>`, `npm/solc-<version>` | Foundry's binaries, the protocols' bytecode, Solidity compilers |
 //! | tests | `tests/node_modules/<package>`, `tests/node_modules/.bin/node` | conformance suite, Inspector, TypeScript SDK, a recent Node.js |
 //! | python | `venv/bin/python` | the Python SDK |
 //!
@@ -29,6 +29,11 @@ use crate::{command, host, say};
 /// A fetch that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 const STAMP: &str = ".flotilla-stamp";
+/// What dresses the compilers' WebAssembly builds as programs, and the names of those.
+const SOLC: &str = "solc.js";
+const COMPILERS: [&str; 2] = ["solc-0.6.12", "solc-0.8.26"];
+/// What compiles SushiSwap, of which only the source is published.
+const SUSHISWAP: &str = "sushiswap.js";
 
 /// What is fetched together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,7 +62,7 @@ impl Set {
     /// Its folder of pins in `xtask/tools/`, and the pins' files.
     fn pins(self) -> (&'static str, &'static [&'static str]) {
         match self {
-            Self::Fleet => ("fleet", &["package.json", "package-lock.json"]),
+            Self::Fleet => ("fleet", &["package.json", "package-lock.json", SOLC, SUSHISWAP]),
             Self::Tests => ("tests", &["package.json", "package-lock.json"]),
             Self::Python => ("python", &["requirements.txt"]),
         }
@@ -167,6 +172,12 @@ impl<'a> Fetch<'a> {
         let mut steps = vec![npm(folder, "ci")];
         if self.set == Set::Fleet {
             steps.extend(other_platform(folder, &self.stamp, platform()?));
+            for compiler in COMPILERS {
+                fs::copy(self.pins.join(SOLC), folder.join(compiler)).map_err(Problem::io(folder.display()))?;
+            }
+            let mut compile = Command::new("node");
+            compile.current_dir(folder).arg(SUSHISWAP);
+            steps.push(compile);
         }
         Ok(steps)
     }

@@ -36,6 +36,8 @@ pub struct LendersConfig {
     pub balancer_v2_vault: Option<Address>,
     /// A Uniswap V3 factory.
     pub uniswap_v3_factory: Option<Address>,
+    /// A Uniswap V4 pool manager.
+    pub uniswap_v4_manager: Option<Address>,
     /// Exchanges with Uniswap V2's interface.
     pub pairs: Vec<PairsConfig>,
     /// Tokens that others are most often paired with; pools and pairs are looked for with these.

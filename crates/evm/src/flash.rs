@@ -65,6 +65,7 @@ impl Reader<'_> {
             Lender::AaveV3 { pool } => self.aave(*pool).await,
             Lender::BalancerV2 { vault } => self.balancer(*vault).await,
             Lender::UniswapV3 { factory } => self.uniswap_v3(*factory).await,
+            Lender::UniswapV4 { manager } => self.uniswap_v4(*manager).await,
             Lender::Pairs { name, factory, per_mille } => self.pairs(name, *factory, *per_mille).await,
         }
     }
@@ -125,6 +126,14 @@ impl Reader<'_> {
         let wad = read_as(&fee, 0, "getFlashLoanFeePercentage")?;
         let fee = FeeRule::WadUp { wad };
         Ok(vec![FlashSource { provider: "balancer-v2".into(), contract: vault, paired_with: None, liquidity, fee }])
+    }
+
+    async fn uniswap_v4(&self, manager: Address) -> Result<Vec<FlashSource>> {
+        // Only a manager answers this; what is taken while it is unlocked is given back without a fee.
+        self.address(manager, "protocolFeeController()(address)", &[]).await?;
+        let liquidity = self.held(manager).await?;
+        let fee = FeeRule::MillionthsUp { millionths: 0 };
+        Ok(vec![FlashSource { provider: "uniswap-v4".into(), contract: manager, paired_with: None, liquidity, fee }])
     }
 
     async fn uniswap_v3(&self, factory: Address) -> Result<Vec<FlashSource>> {

@@ -16,6 +16,9 @@ pub(crate) enum Lender {
     UniswapV3 {
         factory: Address,
     },
+    UniswapV4 {
+        manager: Address,
+    },
     /// Constant-product pairs with Uniswap V2's interface.
     Pairs {
         name: String,
@@ -30,6 +33,7 @@ impl Lender {
             Self::AaveV3 { .. } => "aave-v3",
             Self::BalancerV2 { .. } => "balancer-v2",
             Self::UniswapV3 { .. } => "uniswap-v3",
+            Self::UniswapV4 { .. } => "uniswap-v4",
             Self::Pairs { name, .. } => name,
         }
     }
@@ -49,6 +53,7 @@ struct Row {
     aave_v3: &'static str,
     balancer_v2: &'static str,
     uniswap_v3: &'static str,
+    uniswap_v4: &'static str,
     uniswap_v2: &'static str,
     sushiswap_v2: &'static str,
     counters: &'static [&'static str],
@@ -68,6 +73,7 @@ const ROWS: [Row; 5] = [
         aave_v3: "0x87870Bca3F3fD6335C3F4ce8392D69350B4fA4E2",
         balancer_v2: BALANCER,
         uniswap_v3: V3_FACTORY,
+        uniswap_v4: "0x000000000004444c5dc75cB358380D2e3dE08A90",
         uniswap_v2: "0x5C69bEe701ef814a2B6a3EDD4B1652CB9cc5aA6f",
         sushiswap_v2: "0xC0AEe478e3658e2610c5F7A4A2E1777cE9e4f2Ac",
         counters: &[
@@ -84,6 +90,7 @@ const ROWS: [Row; 5] = [
         aave_v3: AAVE,
         balancer_v2: BALANCER,
         uniswap_v3: V3_FACTORY,
+        uniswap_v4: "0x9a13F98Cb987694C9F086b1F5eB990EeA8264Ec3",
         uniswap_v2: "",
         sushiswap_v2: "",
         counters: &["0x4200000000000000000000000000000000000006", "0x0b2C639c533813f4Aa9D7837CAf62653d097Ff85"],
@@ -94,6 +101,7 @@ const ROWS: [Row; 5] = [
         aave_v3: AAVE,
         balancer_v2: BALANCER,
         uniswap_v3: V3_FACTORY,
+        uniswap_v4: "0x67366782805870060151383F4BbFF9daB53e5cD6",
         uniswap_v2: "",
         sushiswap_v2: "0xc35DADB65012eC5796536bD9864eD8773aBc74C4",
         counters: &["0x0d500B1d8E8eF31E21C99d1Db9A6444d3ADf1270", "0x7ceB23fD6bC0adD59E62ac25578270cFf1b9f619"],
@@ -104,6 +112,7 @@ const ROWS: [Row; 5] = [
         aave_v3: "0xA238Dd80C259a72e81d7e4664a9801593F98d1c5",
         balancer_v2: BALANCER,
         uniswap_v3: "0x33128a8fC17869897dcE68Ed026d694621f6FDfD",
+        uniswap_v4: "0x498581fF718922c3f8e6A244956aF099B2652b2b",
         uniswap_v2: "0x8909Dc15e40173Ff4699343b6eB8132c65e18eC6",
         sushiswap_v2: "",
         counters: &["0x4200000000000000000000000000000000000006", "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"],
@@ -114,6 +123,7 @@ const ROWS: [Row; 5] = [
         aave_v3: AAVE,
         balancer_v2: BALANCER,
         uniswap_v3: V3_FACTORY,
+        uniswap_v4: "0x360E68faCcca8cA495c1B759Fd9EEe466db9FB32",
         uniswap_v2: "",
         sushiswap_v2: "0xc35DADB65012eC5796536bD9864eD8773aBc74C4",
         counters: &["0x82aF49447D8a07e3bd95BD0d56f35241523fBab1", "0xaf88d065e77c8cC2239327C5EDb3A432268e5831"],
@@ -134,6 +144,7 @@ impl Lenders {
         let lenders = [
             at(row.balancer_v2).map(|vault| Lender::BalancerV2 { vault }),
             at(row.aave_v3).map(|pool| Lender::AaveV3 { pool }),
+            at(row.uniswap_v4).map(|manager| Lender::UniswapV4 { manager }),
             at(row.uniswap_v3).map(|factory| Lender::UniswapV3 { factory }),
             at(row.uniswap_v2).map(|factory| Lender::Pairs { name: "uniswap-v2".into(), factory, per_mille: 3 }),
             at(row.sushiswap_v2).map(|factory| Lender::Pairs { name: "sushiswap-v2".into(), factory, per_mille: 3 }),
@@ -150,6 +161,7 @@ impl Lenders {
     pub(crate) fn and(mut self, config: &LendersConfig) -> Self {
         self.lenders.extend(config.balancer_v2_vault.map(|vault| Lender::BalancerV2 { vault }));
         self.lenders.extend(config.aave_v3_pool.map(|pool| Lender::AaveV3 { pool }));
+        self.lenders.extend(config.uniswap_v4_manager.map(|manager| Lender::UniswapV4 { manager }));
         self.lenders.extend(config.uniswap_v3_factory.map(|factory| Lender::UniswapV3 { factory }));
         self.lenders.extend(config.pairs.iter().map(|pairs| Lender::Pairs {
             name: pairs.name.clone(),
@@ -168,7 +180,8 @@ mod tests {
     #[test]
     fn every_address_is_written_with_its_checksum() {
         for row in ROWS {
-            let cells = [row.aave_v3, row.balancer_v2, row.uniswap_v3, row.uniswap_v2, row.sushiswap_v2];
+            let cells =
+                [row.aave_v3, row.balancer_v2, row.uniswap_v3, row.uniswap_v4, row.uniswap_v2, row.sushiswap_v2];
             for text in cells.iter().filter(|text| !text.is_empty()).chain(row.counters) {
                 assert_eq!(
                     text.parse::<Address>().map(|address| address.to_string()),

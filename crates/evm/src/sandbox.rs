@@ -36,7 +36,7 @@ use anvil::Anvil;
 use state::Store;
 pub(crate) use tools::Tools;
 
-use crate::known::{Lender, Lenders};
+use crate::known::Lenders;
 use crate::rpc::{Door, Parts, Rpc, SharedRpc, open_door};
 
 /// Waits between attempts to start.
@@ -74,15 +74,7 @@ pub(crate) struct Record {
 
 impl From<Record> for Market {
     fn from(record: Record) -> Self {
-        let named = |name: &str| record.deployments.iter().find(|d| d.name == name).map(|d| d.address);
-        let lenders = [
-            named(deploy::V3_FACTORY).map(|factory| Lender::UniswapV3 { factory }),
-            named(deploy::V2_FACTORY).map(|factory| Lender::Pairs { name: "uniswap-v2".into(), factory, per_mille: 3 }),
-        ];
-        let lenders = Lenders {
-            lenders: lenders.into_iter().flatten().collect(),
-            counters: deploy::tokens().filter_map(named).collect(),
-        };
+        let lenders = deploy::lenders(&record.deployments);
         Self { deployments: record.deployments, accounts: record.accounts, lenders }
     }
 }

@@ -20,21 +20,39 @@ pub(super) const V3_POSITIONS: &str =
 pub(super) const V3_QUOTER: &str = "@uniswap/v3-periphery/artifacts/contracts/lens/QuoterV2.sol/QuoterV2.json";
 pub(super) const V3_ROUTER: &str = "@uniswap/v3-periphery/artifacts/contracts/SwapRouter.sol/SwapRouter.json";
 pub(super) const V3_TICK_LENS: &str = "@uniswap/v3-periphery/artifacts/contracts/lens/TickLens.sol/TickLens.json";
+pub(super) const V4_MANAGER: &str = "@uniswap/v4-core/out/PoolManager.sol/PoolManager.json";
+pub(super) const V4_LIQUIDITY: &str = "@uniswap/v4-core/out/PoolModifyLiquidityTest.sol/PoolModifyLiquidityTest.json";
+pub(super) const SUSHI_FACTORY: &str = "@sushiswap/core/build/bytecode/UniswapV2Factory.json";
+pub(super) const SUSHI_PAIR: &str = "@sushiswap/core/build/bytecode/UniswapV2Pair.json";
+pub(super) const SUSHI_ROUTER: &str = "@sushiswap/core/build/bytecode/UniswapV2Router02.json";
+pub(super) const BALANCER_AUTHORIZER: &str =
+    "@balancer-labs/v2-deployments/dist/tasks/20210418-authorizer/artifact/Authorizer.json";
+pub(super) const BALANCER_VAULT: &str = "@balancer-labs/v2-deployments/dist/tasks/20210418-vault/artifact/Vault.json";
+pub(super) const FEED_PROXY: &str = "@chainlink/abi/v0.6/EACAggregatorProxy.json";
+pub(super) const FEED_ANSWER: &str = "@chainlink/abi/v0.6/tests/MockV3Aggregator.json";
+pub(super) const MULTICALL: &str = "viem/_cjs/constants/contracts.js";
 
-/// What is looked for before anything is started.
-pub(super) const ALL: [&str; 11] = [
-    WETH,
-    TOKEN,
-    V2_FACTORY,
-    V2_PAIR,
-    V2_ROUTER,
-    V3_FACTORY,
-    V3_POOL,
-    V3_POSITIONS,
-    V3_QUOTER,
-    V3_ROUTER,
-    V3_TICK_LENS,
-];
+/// Aave V3's contracts, by their paths within its package's artefacts.
+macro_rules! aave {
+    ($path:literal) => {
+        concat!("@aave/core-v3/artifacts/contracts/", $path)
+    };
+}
+pub(super) const AAVE_ADDRESSES: &str =
+    aave!("protocol/configuration/PoolAddressesProvider.sol/PoolAddressesProvider.json");
+pub(super) const AAVE_ROLES: &str = aave!("protocol/configuration/ACLManager.sol/ACLManager.json");
+pub(super) const AAVE_POOL: &str = aave!("protocol/pool/Pool.sol/Pool.json");
+pub(super) const AAVE_CONFIGURATOR: &str = aave!("protocol/pool/PoolConfigurator.sol/PoolConfigurator.json");
+pub(super) const AAVE_ORACLE: &str = aave!("misc/AaveOracle.sol/AaveOracle.json");
+pub(super) const AAVE_RATES: &str =
+    aave!("protocol/pool/DefaultReserveInterestRateStrategy.sol/DefaultReserveInterestRateStrategy.json");
+pub(super) const AAVE_TOKEN: &str = aave!("protocol/tokenization/AToken.sol/AToken.json");
+pub(super) const AAVE_STABLE_DEBT: &str = aave!("protocol/tokenization/StableDebtToken.sol/StableDebtToken.json");
+pub(super) const AAVE_DEBT: &str = aave!("protocol/tokenization/VariableDebtToken.sol/VariableDebtToken.json");
+
+/// What is looked for before anything is started: one of each package, of that which is compiled here the last.
+pub(super) const ALL: [&str; 10] =
+    [WETH, TOKEN, V2_PAIR, V2_ROUTER, V3_POOL, V3_POSITIONS, V4_MANAGER, SUSHI_ROUTER, BALANCER_VAULT, MULTICALL];
 
 /// Largest artefact read, in bytes.
 const BYTES_MAX: u64 = 32 << 20;
@@ -89,6 +107,9 @@ impl Code {
             return Err(wrong(format!("it has {size} bytes")));
         }
         let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        if path.extension().is_some_and(|extension| extension == "js") {
+            return Self::in_script(&text).ok_or_else(|| wrong("it names no bytecode".into()));
+        }
         let artefact: Artefact = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         let (Bytecode::Hex(hex) | Bytecode::Object { object: hex }) = artefact
             .bytecode
@@ -99,6 +120,12 @@ impl Code {
             return Err(wrong("its bytecode is empty".into()));
         }
         Ok(Self { hex, links: artefact.link_references })
+    }
+
+    /// Multicall3's creation code in the script that its package keeps it in.
+    fn in_script(text: &[u8]) -> Option<Self> {
+        let (_, code) = std::str::from_utf8(text).ok()?.split_once("multicall3Bytecode = '0x")?;
+        Some(Self { hex: code.split_once('\'')?.0.to_owned(), links: Links::new() })
     }
 
     /// The libraries it links to: their files and names.

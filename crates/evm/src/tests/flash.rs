@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{U256, hex};
+use alloy_primitives::U256;
 use kernel::Code;
-use kernel::chain::{Abi, Address, Amount, BlockId, Chain, Data, FeeRule, Hash};
-use serde_json::{Value, json};
+use kernel::chain::{Abi, Amount, BlockId, Chain, FeeRule};
+use serde_json::json;
 
-use super::world::{Sandbox, ether, sandbox, tools};
+use super::world::{Sandbox, ether, sandbox};
 use crate::{Encodings, LendersConfig, Node};
 
 #[tokio::test]
@@ -36,17 +36,6 @@ async fn what_nobody_lends_has_no_source_and_what_is_no_contract_is_refused() {
     assert_eq!(sandbox.node.flash_sources(account).await.unwrap_err().code, Code::NotFound);
 }
 
-/// A field of an artefact: its code, with libraries that are never called left blank.
-fn code(artefact: &str, field: &str) -> String {
-    let path = tools().unwrap().join("npm/node_modules").join(artefact);
-    let artefact: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let linked = artefact[field].as_str().unwrap().split("__$");
-    linked
-        .enumerate()
-        .map(|(i, part)| if i == 0 { part.to_owned() } else { format!("{:0<40}{}", "", &part[37..]) })
-        .collect()
-}
-
 async fn on_sandbox(sandbox: &Sandbox, lenders: LendersConfig) -> Node {
     sandbox.node.status().await.unwrap();
     Node { lenders: Arc::new(lenders), ..sandbox.node.clone() }
@@ -66,42 +55,47 @@ async fn a_uniswap_v3_pool_lends_what_it_holds() {
 }
 
 #[tokio::test]
+async fn all_lenders_of_the_sandbox_lend_every_token() {
+    let Some(sandbox) = sandbox() else { return };
+    for token in ["weth", "usdc", "wbtc"] {
+        let market = sandbox.node.flash_sources(sandbox.at(token).await).await.unwrap();
+        assert!(market.unread.is_empty(), "{market:?}");
+        for provider in ["balancer-v2", "uniswap-v4", "aave-v3", "uniswap-v3", "uniswap-v2", "sushiswap-v2"] {
+            let lends = market.sources.iter().any(|source| source.provider == provider);
+            assert!(lends || (token, provider) == ("wbtc", "uniswap-v4"), "{provider} lends no {token}");
+        }
+        let free = market.sources[0].fee.fee(Amount::from(1_000_000)).unwrap();
+        assert!(free.is_zero(), "the cheapest asks nothing: {market:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_aave_v3_pool_lends_what_its_reserve_holds_while_it_may() {
     let Some(sandbox) = sandbox() else { return };
-    let (usdc, pool) = (sandbox.at("usdc").await, Address::from([0xaa; 20]));
-    let holder = Address::from([0xa7; 20]);
-    let deployed = code("@aave/core-v3/artifacts/contracts/protocol/pool/Pool.sol/Pool.json", "deployedBytecode");
-    sandbox.node.status().await.unwrap();
-    sandbox.anvil("anvil_setCode", json!([pool, deployed])).await;
-    // The pool keeps its reserves in the mapping of slot 52 (first the flags, four further the token that holds the liquidity) and its
-    // premium in slot 58.
-    let mut key = usdc.into_word().to_vec();
-    key.extend(U256::from(52).to_be_bytes::<32>());
-    let reserve = U256::from_be_bytes(Encodings.keccak256(&key).0.0);
-    let put = |slot: U256, content: U256| json!([pool, Hash(slot.into()), Hash(content.into())]);
-    let (active, paused, flash) = (U256::ONE << 56, U256::ONE << 60, U256::ONE << 63);
-    sandbox.anvil("anvil_setStorageAt", put(reserve + U256::from(4), U256::from_be_bytes(holder.into_word().0))).await;
-    sandbox.anvil("anvil_setStorageAt", put(U256::from(58), U256::from(9))).await;
-    let mint: Data = Encodings.encode_call("mint(address,uint256)", &[json!(holder), json!(1_000)]).unwrap();
-    assert!(sandbox.send(json!({ "from": sandbox.account(1).await, "to": usdc, "input": mint })).await.success);
-
-    let node = on_sandbox(&sandbox, LendersConfig { aave_v3_pool: Some(pool), ..LendersConfig::default() }).await;
-    for (flags, lends) in [(active | flash, true), (active, false), (flash, false), (active | flash | paused, false)] {
-        sandbox.anvil("anvil_setStorageAt", put(reserve, flags)).await;
-        let market = node.flash_sources(usdc).await.unwrap();
+    let (admin, usdc, pool) = (sandbox.account(0).await, sandbox.at("usdc").await, sandbox.at("aave-v3-pool").await);
+    let registry = sandbox.at("aave-v3-addresses").await;
+    let configurator = sandbox.view(registry, "getPoolConfigurator()(address)", &[]).await.unwrap().remove(0);
+    let rules = [
+        ("setReserveFlashLoaning(address,bool)", false, false),
+        ("setReserveFlashLoaning(address,bool)", true, true),
+        ("setReservePause(address,bool)", true, false),
+        ("setReservePause(address,bool)", false, true),
+    ];
+    for (function, value, lends) in rules {
+        let rule = Encodings.encode_call(function, &[json!(usdc), json!(value)]).unwrap();
+        assert!(sandbox.send(json!({ "from": admin, "to": configurator, "input": rule })).await.success);
+        let market = sandbox.node.flash_sources(usdc).await.unwrap();
         assert!(market.unread.is_empty(), "{market:?}");
         let aave = market.sources.iter().find(|source| source.provider == "aave-v3");
-        assert_eq!(aave.is_some(), lends, "{}", hex::encode(flags.to_be_bytes::<32>()));
+        assert_eq!(aave.is_some(), lends, "{function} {value}");
         if let Some(aave) = aave {
-            assert_eq!((aave.liquidity, aave.fee), (Amount::from(1_000), FeeRule::BpsHalfUp { bps: 9 }));
+            let supplied = Amount::from(1_250_000_000_000);
+            assert_eq!((aave.contract, aave.liquidity, aave.fee), (pool, supplied, FeeRule::BpsHalfUp { bps: 5 }));
         }
     }
     // An asset that it does not list is none of its business.
-    let unlisted = node.flash_sources(sandbox.at("dai").await).await.unwrap();
-    assert!(
-        unlisted.unread.is_empty() && unlisted.sources.iter().all(|source| source.provider != "aave-v3"),
-        "{unlisted:?}"
-    );
+    let unlisted = sandbox.node.flash_sources(sandbox.at("uniswap-v2-pair-usdc-weth").await).await.unwrap();
+    assert!(unlisted.unread.is_empty() && unlisted.sources.is_empty(), "{unlisted:?}");
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ impl FeeRule {
 /// One place that lends an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlashSource {
-    /// Which protocol: `aave-v3`, `balancer-v2`, `uniswap-v3`, `uniswap-v2`, `sushiswap-v2`.
+    /// Which protocol: `aave-v3`, `balancer-v2`, `uniswap-v4`, `uniswap-v3`, `uniswap-v2`, `sushiswap-v2`.
     pub provider: String,
     /// The contract to borrow from: a pool, a pair, a vault.
     pub contract: Address,

@@ -50,7 +50,7 @@ pub struct FlashQuote {
     pub asset: Address,
     /// How much, in the token's smallest unit.
     pub amount: Amount,
-    /// Only from this protocol: `aave-v3`, `balancer-v2`, `uniswap-v3`, `uniswap-v2`, `sushiswap-v2`.
+    /// Only from this protocol: `aave-v3`, `balancer-v2`, `uniswap-v4`, `uniswap-v3`, `uniswap-v2`, `sushiswap-v2`.
     #[serde(default)]
     pub provider: Option<String>,
 }

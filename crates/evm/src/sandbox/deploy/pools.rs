@@ -21,7 +21,7 @@ pub(in crate::sandbox) struct Pool {
     dearer_bps: i64,
 }
 
-const fn pool(a: Coin, b: Coin, fee: u32, dollars: u64, dearer_bps: i64) -> Pool {
+pub(super) const fn pool(a: Coin, b: Coin, fee: u32, dollars: u64, dearer_bps: i64) -> Pool {
     Pool { a, b, fee, dollars, dearer_bps }
 }
 
@@ -48,7 +48,7 @@ const TICK_MAX: i32 = 887_272;
 /// Uniswap V3, its periphery and its pools.
 pub(super) fn uniswap(plan: &mut Plan<'_>, coins: &Coins) -> Result<()> {
     let what = "Uniswap V3 factory, from @uniswap/v3-core";
-    let factory = plan.deploy(super::V3_FACTORY, what, artefact::V3_FACTORY, &[])?;
+    let factory = plan.deploy("uniswap-v3-factory", what, artefact::V3_FACTORY, &[])?;
     let both = [("address", json!(factory)), ("address", json!(coins.at(Coin::Weth)))];
     let described = [both.clone().as_slice(), &[("address", json!(Address::default()))]].concat();
     let what = "Uniswap V3 positions, from @uniswap/v3-periphery";
@@ -75,12 +75,14 @@ pub(super) fn uniswap(plan: &mut Plan<'_>, coins: &Coins) -> Result<()> {
     Ok(())
 }
 
-/// What a pool holds where it begins: of its first token and of its second, sorted.
-pub(super) fn sides(coins: &Coins, pool: &Pool) -> (U256, U256) {
-    let cents = U256::from(pool.dollars * 100);
-    let more = cents * U256::from(10_000_i64.saturating_add(pool.dearer_bps).unsigned_abs()) / U256::from(10_000);
-    let (of_a, of_b) = (pool.a.worth(more), pool.b.worth(cents));
-    if coins.sorted(pool.a, pool.b).0 == pool.a { (of_a, of_b) } else { (of_b, of_a) }
+impl Pool {
+    /// What it holds where it begins: of its first token and of its second, sorted.
+    pub(super) fn sides(&self, coins: &Coins) -> (U256, U256) {
+        let cents = U256::from(self.dollars * 100);
+        let more = cents * U256::from(10_000_i64.saturating_add(self.dearer_bps).unsigned_abs()) / U256::from(10_000);
+        let (of_a, of_b) = (self.a.worth(more), self.b.worth(cents));
+        if coins.sorted(self.a, self.b).0 == self.a { (of_a, of_b) } else { (of_b, of_a) }
+    }
 }
 
 /// The square root of the price of the first token in the second, as 96-bit fixed point: √(second / first) · 2⁹⁶.
@@ -100,7 +102,7 @@ pub(super) fn spacing(fee: u32) -> i32 {
 }
 
 /// The tick that the pool begins at, to the nearest that it may use: where positions lie is no matter of a unit.
-fn centre((first, second): (U256, U256), spacing: i32) -> i32 {
+pub(super) fn centre((first, second): (U256, U256), spacing: i32) -> i32 {
     let price = f64::from(second) / f64::from(first);
     let tick = price.ln() / 1.0001_f64.ln();
     (tick / f64::from(spacing)).round() as i32 * spacing
@@ -109,7 +111,7 @@ fn centre((first, second): (U256, U256), spacing: i32) -> i32 {
 fn fill(plan: &mut Plan<'_>, coins: &Coins, positions: Address, pool: &Pool) -> Result<()> {
     let (first, second) = coins.sorted(pool.a, pool.b);
     let (first, second) = (json!(coins.at(first)), json!(coins.at(second)));
-    let sides = sides(coins, pool);
+    let sides = pool.sides(coins);
     let create = "createAndInitializePoolIfNecessary(address,address,uint24,uint160)";
     plan.call(positions, create, &[first.clone(), second.clone(), json!(pool.fee), number(root_price(sides))])?;
     let spacing = spacing(pool.fee);
