@@ -221,22 +221,18 @@ impl Sandbox {
         let accounts: Vec<Address> = own.read("eth_accounts", json!([])).await?;
         let from = *accounts.first().ok_or_else(|| Fault::upstream("the development node has no unlocked account"))?;
         let plan = deploy::market(&self.tools, from)?;
-        let restored = self.store.restore(own, plan.key()).await;
-        let made = restored.is_none();
-        let mut record = match restored {
+        let made_of = plan.key();
+        let mut record = match self.store.restore(own, made_of).await {
             Some(record) => record,
             None => {
                 own.once::<Option<bool>>("anvil_reset", json!([])).await?;
                 send::carry_out(&plan, own).await?;
-                let (chain_id, made_of) = (own.chain_id().await?, plan.key());
+                let chain_id = own.chain_id().await?;
                 Record { url: String::new(), chain_id, made_of, deployments: plan.deployments, accounts }
             }
         };
         record.url = url.expose().to_owned();
         self.store.keep(&record).await?;
-        if made {
-            self.store.save_if_changed(own).await;
-        }
         Ok(record)
     }
 
