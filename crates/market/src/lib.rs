@@ -1,7 +1,8 @@
 //! The arithmetic of trading: pools as their contracts compute them, and what is decided from them.
 //!
 //! Invariants:
-//! - Pure functions on plain data: no clock, no network, no database, no task.
+//! - Pure functions on plain data: no clock, no network, no database, no task. The one exception is [`gate`]: the risk rules over the
+//!   kernel's store, here because the servers and the adapters that send must both reach it and may not name each other.
 //! - Integers throughout where money is priced, rounded as the contracts round. Floating point ranks candidates, nothing else.
 //! - What money depends on is tested against the contracts' own bytecode, not against a second copy of the formula.
 
@@ -11,6 +12,7 @@ mod error;
 pub mod feed;
 #[cfg(test)]
 mod fixtures;
+pub mod gate;
 mod graph;
 pub mod lender;
 pub mod math;

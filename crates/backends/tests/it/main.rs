@@ -4,6 +4,7 @@
 
 mod audit;
 mod bus;
+mod gate;
 mod keys;
 mod kit;
 mod locks;

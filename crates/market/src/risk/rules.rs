@@ -7,6 +7,11 @@ use super::{Exposure, Finding, Limits, Money, Proposal, Rule, Standing, TradingS
 
 type Judge = fn(&Proposal, &Limits, &Standing) -> Finding;
 
+/// Most tokens, protocols or pools of one trade.
+const NAMES_MAX: usize = 16;
+/// Longest name of a pair, a protocol or a strategy, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+
 /// All of them, in the order in which they are told.
 pub(super) const ALL: &[Judge] = &[
     kill_switch,
@@ -83,6 +88,10 @@ fn well_formed(trade: &Proposal, _: &Limits, _: &Standing) -> Finding {
         "no notional"
     } else if trade.tokens.is_empty() || trade.protocols.is_empty() || trade.pools.is_empty() {
         "no tokens, protocols or pools"
+    } else if trade.tokens.len().max(trade.protocols.len()).max(trade.pools.len()) > NAMES_MAX
+        || trade.protocols.iter().chain([&trade.pair, &trade.strategy]).any(|name| name.len() > NAME_BYTES_MAX)
+    {
+        "more or longer names than any trade has"
     } else {
         ""
     };

@@ -1,0 +1,206 @@
+//! The end of a reserved trade, and its return when a reorganisation takes the end back.
+
+use kernel::store::{Expect, Write};
+use kernel::{Fault, Result};
+
+use super::book::{DayRow, Holding, LedgerRow};
+use super::{
+    Fill, Gate, OPEN_MAX, Outcome, Read, Reservation, SETTLED_KEPT_MS, SPACE, Trade, check_id, contended, day,
+    done_key, open_key, parse, put,
+};
+use crate::risk::Money;
+
+/// What is remembered of an ended trade under its id: all that taking it back needs.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Done {
+    /// Where the trade is.
+    trade_key: String,
+    reservation: Reservation,
+}
+
+/// How a trade is counted.
+#[derive(Clone, Copy)]
+enum Direction {
+    In,
+    Back,
+}
+
+impl Gate {
+    /// Ends a reserved trade: gives its exposure back and books what became of it, in one commit with `writes`, the caller's own. Telling
+    /// the same end again changes nothing and answers what was booked.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`](kernel::Code::NotFound) when the id was never reserved; [`Code::Conflict`](kernel::Code::Conflict) when it ended
+    /// otherwise, or an expectation of `writes` does not hold.
+    pub async fn settle(&self, id: &str, outcome: &Outcome, writes: &[Write]) -> Result<Trade> {
+        check_id(id)?;
+        for _ in 0..super::TRIES_MAX {
+            let Read { mut desk, expect } = self.read().await?;
+            let Some(reservation) = self.value::<Reservation>(&open_key(id)).await? else {
+                return self.ended(id, outcome).await;
+            };
+            let now_ms = self.clock.now_ms();
+            let trade = ended(&reservation, outcome, now_ms);
+            let book = desk.book_mut(reservation.mode);
+            book.open.remove(&reservation.trade);
+            book.marks.book(trade.net);
+            match outcome {
+                Outcome::Filled(_) => book.marks.failures = 0,
+                Outcome::Failed(_) => book.marks.failures = book.marks.failures.saturating_add(1),
+                Outcome::Released { .. } => {}
+            }
+            let key = trade_key(&trade);
+            let kept_until = now_ms + SETTLED_KEPT_MS;
+            let done = Done { trade_key: key.clone(), reservation };
+            let mut all = vec![
+                put(super::DESK, &desk)?.expecting(expect),
+                Write::delete(SPACE, &open_key(id)),
+                put(&done_key(id), &done)?.expiring_at(kept_until),
+                put(&key, &trade)?.expiring_at(kept_until),
+            ];
+            all.extend(self.rows(&trade, Direction::In).await?);
+            all.extend_from_slice(writes);
+            if self.commit(all).await? {
+                return Ok(trade);
+            }
+        }
+        Err(contended())
+    }
+
+    /// Takes a trade's end back, because the block it was in is no longer on the chain: what was booked is taken off, and its exposure is
+    /// held again, for its transaction may be mined anew. That may put exposure above a limit for a while; nothing new is let through
+    /// meanwhile. What it counted in failures and in the peak stays counted. One commit with `writes`.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`](kernel::Code::NotFound) when no trade of this id has ended; [`Code::TooLarge`](kernel::Code::TooLarge) when too
+    /// many trades are open.
+    pub async fn take_back(&self, id: &str, writes: &[Write]) -> Result<Reservation> {
+        check_id(id)?;
+        for _ in 0..super::TRIES_MAX {
+            let Read { mut desk, expect } = self.read().await?;
+            let Some(done) = self.value::<Done>(&done_key(id)).await? else {
+                let ended = Fault::not_found(format!("no trade `{id}` has ended"));
+                return Err(ended.hint("only what was settled is taken back, once"));
+            };
+            let Some(trade) = self.value::<Trade>(&done.trade_key).await? else {
+                return Err(Fault::internal(format!("the trade `{id}` has an end and no row")));
+            };
+            let Done { trade_key, reservation } = done;
+            let book = desk.book_mut(reservation.mode);
+            if book.open.trades >= OPEN_MAX {
+                return Err(Fault::too_large(format!("{OPEN_MAX} trades are open")).hint("settle or release some"));
+            }
+            book.open.add(&reservation.trade);
+            book.marks.total_net = book.marks.total_net.minus(trade.net);
+            if day(trade.ended_ms) == book.marks.day {
+                book.marks.day_net = book.marks.day_net.minus(trade.net);
+            }
+            let mut all = vec![
+                put(super::DESK, &desk)?.expecting(expect),
+                put(&open_key(id), &reservation)?.expecting(Expect::Absent),
+                Write::delete(SPACE, &done_key(id)),
+                Write::delete(SPACE, &trade_key),
+            ];
+            all.extend(self.rows(&trade, Direction::Back).await?);
+            all.extend_from_slice(writes);
+            if self.commit(all).await? {
+                return Ok(reservation);
+            }
+        }
+        Err(contended())
+    }
+
+    /// The answer to an end that is told again.
+    async fn ended(&self, id: &str, outcome: &Outcome) -> Result<Trade> {
+        let Some(done) = self.value::<Done>(&done_key(id)).await? else {
+            return Err(Fault::not_found(format!("nothing is reserved under `{id}`")).hint("reserve it first"));
+        };
+        match self.value::<Trade>(&done.trade_key).await? {
+            Some(trade) if trade.outcome == *outcome => Ok(trade),
+            Some(trade) => Err(Fault::conflict(format!("the trade `{id}` ended otherwise"))
+                .hint("take_back what a reorganisation undid, then settle it anew")
+                .data(serde_json::json!({ "ended_ms": trade.ended_ms, "net": trade.net }))),
+            None => Err(Fault::not_found(format!("the trade `{id}` is no longer kept"))),
+        }
+    }
+
+    /// The sums that a trade changes. Read and written under the desk's revision, as every change of them is.
+    async fn rows(&self, trade: &Trade, direction: Direction) -> Result<Vec<Write>> {
+        let (Outcome::Filled(fill) | Outcome::Failed(fill)) = &trade.outcome else { return Ok(Vec::new()) };
+        let row_key = DayRow::key(trade.mode, day(trade.ended_ms), &trade.strategy, &trade.pair);
+        let mut row: LedgerRow = self.value(&row_key).await?.unwrap_or_default();
+        let holding_key = Holding::key(trade.mode, fill.asset);
+        let mut holding: Holding = self.value(&holding_key).await?.unwrap_or_default();
+        let sign = |value: Money| match direction {
+            Direction::In => value,
+            Direction::Back => Money::ZERO.minus(value),
+        };
+        row.gross = row.gross.plus(sign(fill.gross));
+        row.fees = row.fees.plus(sign(fill.fee));
+        row.gas = row.gas.plus(sign(fill.gas));
+        row.tips = row.tips.plus(sign(fill.tip));
+        row.net = row.net.plus(sign(trade.net));
+        let filled = u64::from(matches!(trade.outcome, Outcome::Filled(_)));
+        let won = u64::from(trade.net > Money::ZERO);
+        let wei = crate::Signed::gain(fill.gas_wei.0).plus(crate::Signed::gain(fill.tip_wei.0));
+        match direction {
+            Direction::In => {
+                (row.trades, row.filled, row.won) = (row.trades + 1, row.filled + filled, row.won + won);
+                (holding.units, holding.spent_wei) = (holding.units.plus(fill.units), holding.spent_wei.plus(wei));
+            }
+            Direction::Back => {
+                row.trades = row.trades.saturating_sub(1);
+                (row.filled, row.won) = (row.filled.saturating_sub(filled), row.won.saturating_sub(won));
+                (holding.units, holding.spent_wei) = (holding.units.minus(fill.units), holding.spent_wei.minus(wei));
+            }
+        }
+        Ok(vec![put(&row_key, &row)?, put(&holding_key, &holding)?])
+    }
+
+    /// The ended trade of this id; `None` when there is none.
+    pub async fn trade(&self, id: &str) -> Result<Option<Trade>> {
+        check_id(id)?;
+        match self.value::<Done>(&done_key(id)).await? {
+            Some(done) => self.value(&done.trade_key).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Ended trades, the oldest first, after `after` (a [`Gate::trades`] key), at most `limit`, each with its key.
+    pub async fn trades(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, Trade)>> {
+        let entries = self.store.list(SPACE, TRADES, after, limit).await?;
+        entries.into_iter().map(|entry| Ok((entry.key.clone(), parse(&entry.key, &entry.value)?))).collect()
+    }
+
+    /// The key before every trade that ended at `at_ms` or later.
+    pub fn trades_since(at_ms: i64) -> String {
+        format!("{TRADES}{:015}", at_ms.max(0))
+    }
+}
+
+const TRADES: &str = "trade/";
+
+fn trade_key(trade: &Trade) -> String {
+    format!("{}/{}", Gate::trades_since(trade.ended_ms), trade.id)
+}
+
+fn ended(reservation: &Reservation, outcome: &Outcome, now_ms: i64) -> Trade {
+    let Reservation { id, trade, mode, reserved_ms, .. } = reservation;
+    let net = match outcome {
+        Outcome::Filled(fill) | Outcome::Failed(fill) => Fill::net(fill),
+        Outcome::Released { .. } => Money::ZERO,
+    };
+    Trade {
+        id: id.clone(),
+        strategy: trade.strategy.clone(),
+        pair: trade.pair.clone(),
+        mode: *mode,
+        notional: trade.notional,
+        tokens: trade.tokens.clone(),
+        protocols: trade.protocols.clone(),
+        reserved_ms: *reserved_ms,
+        ended_ms: now_ms,
+        outcome: outcome.clone(),
+        net,
+    }
+}
