@@ -17,8 +17,10 @@ mod logs;
 mod machine;
 mod node;
 mod open;
+mod relay;
 mod rpc;
 mod sandbox;
+mod send;
 mod simulate;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ pub use config::{Config, LendersConfig, PairsConfig, Places, SandboxConfig};
 pub use keys::{KeySource, new_signer, open_signer, sandbox_signer};
 pub use node::Node;
 pub use open::{Parts, open, open_node};
+pub use relay::HttpRelay;
 
 /// Where the sandbox's binary is in a folder of fetched tools.
 ///

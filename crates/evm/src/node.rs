@@ -153,6 +153,11 @@ impl Chain for Node {
         self.rpc.read::<U256>("eth_getBalance", json!([account, wire::block(at)])).await.map(Amount)
     }
 
+    async fn nonce(&self, account: Address, at: BlockId) -> Result<u64> {
+        let nonce = self.rpc.read::<U64>("eth_getTransactionCount", json!([account, wire::block(at)])).await?;
+        Ok(nonce.to())
+    }
+
     async fn token_balance(&self, token: Address, account: Address, at: BlockId) -> Result<Amount> {
         token::balance(self, token, account, at).await
     }

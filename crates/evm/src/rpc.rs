@@ -16,9 +16,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
-mod answer;
+pub(crate) mod answer;
 mod endpoint;
-mod http;
+pub(crate) mod http;
 #[cfg(test)]
 mod tests;
 
@@ -202,7 +202,7 @@ impl Rpc {
         let target = endpoint.target();
         let began = Instant::now();
         let body = answer::request(method, params);
-        let answer = self.http.post(&target, body, self.request_time).await.map_err(Failure::of_exchange);
+        let answer = self.http.post(&target, None, body, self.request_time).await.map_err(Failure::of_exchange);
         let answer = answer.and_then(|body| answer::parse::<T>(&body, &target.label, method));
         let answer = answer.map_err(|failure| failure.scrubbed(|words| target.scrub(words)));
         let took = began.elapsed();

@@ -2,8 +2,10 @@
 
 mod chain;
 mod flash;
+mod intents;
 mod keys;
 mod machine;
+mod proxy;
 mod reorg;
 mod sandbox;
 mod simulation;

@@ -11,6 +11,7 @@ mod abi;
 mod facts;
 mod flash;
 mod fork;
+mod sender;
 mod signer;
 mod simulation;
 mod unconfigured;
@@ -25,6 +26,7 @@ pub use facts::{
 };
 pub use flash::{FeeRule, FlashMarket, FlashSource, UnreadSource};
 pub use fork::{Access, Fees, Fork, NextBlock, TRANSACTION_GAS_MAX, Trial};
+pub use sender::{Bundle, BundleSimulation, Refusal, Relay, Sender, Verdict};
 pub use signer::{Signed, Signer, Unsigned};
 pub use simulation::{
     AccountOverride, BalanceChange, CallRequest, Frame, Simulation, SlotValue, TokenChange, Tracing, TransactionTrace,
@@ -58,7 +60,7 @@ pub struct Reorg {
     pub added: Vec<Hash>,
 }
 
-/// The port to an EVM chain. All of it reads; sending belongs to execution.
+/// The port to an EVM chain. All of it reads; sending is [`Sender`]'s.
 #[async_trait]
 pub trait Chain: Send + Sync {
     /// What chain it is and how it stands, endpoint by endpoint.
@@ -84,6 +86,9 @@ pub trait Chain: Send + Sync {
 
     /// An account's balance of the native coin.
     async fn balance(&self, account: Address, at: BlockId) -> Result<Amount>;
+
+    /// How many transactions of an account there are, which is its next one's nonce.
+    async fn nonce(&self, account: Address, at: BlockId) -> Result<u64>;
 
     /// An account's balance of an ERC-20 token.
     async fn token_balance(&self, token: Address, account: Address, at: BlockId) -> Result<Amount>;

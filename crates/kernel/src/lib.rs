@@ -22,6 +22,7 @@ pub mod fault;
 pub mod fleet;
 pub mod health;
 pub mod ids;
+pub mod intents;
 pub mod keys;
 pub mod limits;
 pub mod locks;

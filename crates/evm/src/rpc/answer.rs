@@ -12,7 +12,7 @@ use crate::Encodings;
 
 /// Why an endpoint gave no answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The endpoint is ill: another may be asked, and this one is left alone for a while.
     Endpoint(Fault),
     /// It answered that it does not know or cannot: another may.
@@ -23,29 +23,29 @@ pub(super) enum Failure {
 
 impl Failure {
     /// Of an exchange without an answer. One that is too long is no illness of the endpoint's: the question was too wide.
-    pub(super) fn of_exchange(fault: Fault) -> Self {
+    pub(crate) fn of_exchange(fault: Fault) -> Self {
         if fault.code == Code::TooLarge { Self::Final(fault) } else { Self::Endpoint(fault) }
     }
 
-    pub(super) fn fault(&self) -> &Fault {
+    pub(crate) fn fault(&self) -> &Fault {
         let (Self::Endpoint(fault) | Self::Elsewhere(fault) | Self::Final(fault)) = self;
         fault
     }
 
     /// The same, its words passed through `scrub`.
-    pub(super) fn scrubbed(mut self, scrub: impl Fn(&str) -> String) -> Self {
+    pub(crate) fn scrubbed(mut self, scrub: impl Fn(&str) -> String) -> Self {
         let (Self::Endpoint(fault) | Self::Elsewhere(fault) | Self::Final(fault)) = &mut self;
         fault.message = scrub(&fault.message);
         self
     }
 
-    pub(super) fn into_fault(self) -> Fault {
+    pub(crate) fn into_fault(self) -> Fault {
         let (Self::Endpoint(fault) | Self::Elsewhere(fault) | Self::Final(fault)) = self;
         fault
     }
 }
 
-pub(super) fn request(method: &str, params: &Value) -> Vec<u8> {
+pub(crate) fn request(method: &str, params: &Value) -> Vec<u8> {
     json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string().into_bytes()
 }
 
@@ -71,7 +71,7 @@ struct Error {
 }
 
 /// Reads an answer to `method` as a `T`.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8], label: &str, method: &str) -> Result<T, Failure> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8], label: &str, method: &str) -> Result<T, Failure> {
     let garbage = |why: String| {
         Failure::Endpoint(
             Fault::upstream(format!("endpoint {label} answered {method} with something that is no answer: {why}"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -20,18 +20,18 @@ const KEY_BYTES_MIN: usize = 8;
 
 /// Where requests go.
 #[derive(Clone)]
-pub(super) struct Target {
+pub(crate) struct Target {
     uri: Uri,
     authorization: Option<HeaderValue>,
     /// Host and port: all of it that may be shown.
-    pub(super) label: String,
+    pub(crate) label: String,
     /// Parts of the URL that may be a key, for [`Target::scrub`].
     keys: Vec<String>,
 }
 
 impl Target {
     /// Reads an endpoint's URL. A fault never repeats it.
-    pub(super) fn parse(url: &Secret) -> Result<Self> {
+    pub(crate) fn parse(url: &Secret) -> Result<Self> {
         let wrong = |why: &str| {
             Fault::invalid(format!("an RPC endpoint's URL {why}"))
                 .hint("like https://host/path or http://127.0.0.1:8545; several are parted by commas")
@@ -60,7 +60,7 @@ impl Target {
     }
 
     /// A node's own words, without the parts of our URL that it may have repeated.
-    pub(super) fn scrub(&self, words: &str) -> String {
+    pub(crate) fn scrub(&self, words: &str) -> String {
         self.keys
             .iter()
             .fold(words.to_owned(), |words, key| words.replace(key, "***").replace(&key.to_lowercase(), "***"))
@@ -68,12 +68,12 @@ impl Target {
 }
 
 /// The HTTP client, its connections kept alive.
-pub(super) struct Http {
+pub(crate) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Http {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
@@ -82,12 +82,21 @@ impl Http {
         Self { client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 
-    /// Posts a JSON body and returns the answer's.
-    pub(super) async fn post(&self, target: &Target, body: Vec<u8>, limit: Duration) -> Result<Bytes> {
+    /// Posts a JSON body, with a header more where there is one, and returns the answer's.
+    pub(crate) async fn post(
+        &self,
+        target: &Target,
+        header: Option<(HeaderName, HeaderValue)>,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Bytes> {
         let label = &target.label;
         let mut request = Request::post(target.uri.clone()).header(CONTENT_TYPE, "application/json");
         if let Some(authorization) = &target.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
         }
         let request = request
             .body(Full::new(Bytes::from(body)))

@@ -7,8 +7,9 @@ use kernel::chain::{
 };
 use serde_json::{Value, json};
 
-use super::world::{Sandbox, ether, reverts_with, sandbox};
-use crate::Encodings;
+use super::proxy::{Act, Proxy};
+use super::world::{Sandbox, ether, parts, reverts_with, sandbox};
+use crate::{Config, Encodings, Places};
 
 const SWAP: &str = "swapExactETHForTokens(uint256,address[],address,uint256)(uint256[])";
 const SELL: &str = "swapExactTokensForETH(uint256,uint256,address[],address,uint256)(uint256[])";
@@ -226,4 +227,28 @@ async fn contracts_are_created_destroyed_and_overridden_on_a_fork() {
     };
     fork.change(&[refuses]);
     assert!(!fork.attempt(&read).await.unwrap().success);
+}
+
+#[tokio::test]
+async fn a_node_without_proofs_and_access_lists_serves_too() {
+    let Some(sandbox) = sandbox() else { return };
+    let me = sandbox.account(1).await;
+    later(&sandbox).await;
+    let proxy = Proxy::start(&sandbox).await;
+    proxy.rule(|method, _| match method {
+        "eth_getProof" | "eth_createAccessList" => Act::Error(-32_601, "method not found"),
+        _ => Act::Pass,
+    });
+    let data = sandbox.data.path().join("other");
+    let places = Places { endpoints: vec![proxy.url.clone()], tools: data.clone(), data };
+    let lesser = crate::open_node(&Config::default(), &places, &parts(&sandbox.world)).unwrap();
+    let trial = Trial::from(buy(&sandbox, me, json!(0)).await);
+    let block = fork(&sandbox).await.block().clone();
+    let mut answers = Vec::new();
+    for node in [&sandbox.node, &lesser] {
+        let mut fork = node.fork(BlockId::Latest).await.unwrap();
+        fork.set_block(block.clone());
+        answers.push(fork.attempt(&trial).await.unwrap());
+    }
+    assert!(answers[0].success && answers[0] == answers[1]);
 }

@@ -66,6 +66,10 @@ impl Chain for Unconfigured {
         self.no()
     }
 
+    async fn nonce(&self, _: Address, _: BlockId) -> Result<u64> {
+        self.no()
+    }
+
     async fn token_balance(&self, _: Address, _: Address, _: BlockId) -> Result<Amount> {
         self.no()
     }
