@@ -1,10 +1,11 @@
-//! The figures Flotilla is held to, measured on the release binary: `cargo run --release -p benches -- start|calls|all`.
+//! The figures Flotilla is held to, measured on the release binary: `cargo run --release -p benches -- start|calls|market|all`.
 //!
 //! Everything stays on loopback and is bounded in count and time. Linux only: processor time and memory are read from `/proc`.
 
 mod calls;
 mod fleet;
 mod load;
+mod market;
 mod process;
 mod start;
 mod table;
@@ -15,7 +16,7 @@ use std::process::{Command, ExitCode};
 /// Anything that may go wrong ends the run with a message.
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-const USAGE: &str = "start|calls|all [--mcp-proxy PROGRAM]";
+const USAGE: &str = "start|calls|market|all [--mcp-proxy PROGRAM]";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -37,8 +38,14 @@ async fn run() -> Fallible<()> {
         [what, "--mcp-proxy", program] => (what, Some(PathBuf::from(program))),
         _ => return Err(USAGE.into()),
     };
-    if !["start", "calls", "all"].contains(&what) {
+    if !["start", "calls", "market", "all"].contains(&what) {
         return Err(USAGE.into());
+    }
+    if matches!(what, "market" | "all") {
+        say(&market::run()?);
+    }
+    if what == "market" {
+        return Ok(());
     }
     let binary = built()?;
     if what != "calls" {

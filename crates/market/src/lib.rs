@@ -18,6 +18,7 @@ pub mod lender;
 pub mod math;
 pub mod pool;
 pub mod risk;
+pub mod route;
 pub mod search;
 mod signed;
 pub mod sizing;
