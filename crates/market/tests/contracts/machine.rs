@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use alloy_primitives::{Address, Bytes, TxKind, U256, hex, keccak256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
 use revm::bytecode::Bytecode;
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::context_interface::result::ExecutionResult;
@@ -62,6 +62,13 @@ fn trader() -> Vec<u8> {
     code
 }
 
+/// Code as the machine runs it, and its hash.
+pub(super) fn analysed(code: Vec<u8>) -> (Bytecode, B256) {
+    let code = Bytecode::new_legacy(code.into());
+    let hash = code.hash_slow();
+    (code, hash)
+}
+
 pub(super) struct Machine {
     evm: MainnetEvm<MainnetContext<CacheDB<EmptyDB>>>,
     packages: std::path::PathBuf,
@@ -87,12 +94,17 @@ impl Machine {
         let mut machine = Self { evm: context.build_mainnet(), packages: tools.join("npm/node_modules") };
         machine.db().insert_account_info(SENDER, AccountInfo::default().with_balance(U256::MAX));
         machine.put_code(TRADER, trader());
-        let token = machine.artefact("canonical-weth/build/contracts/WETH9.json", "/deployedBytecode");
+        let token = machine.token_code();
         for address in TOKENS {
             machine.put_code(address, token.clone());
             machine.put_balance(address, TRADER, U256::ONE << 250);
         }
         machine
+    }
+
+    /// A plain token's code.
+    pub(super) fn token_code(&self) -> Vec<u8> {
+        self.artefact("canonical-weth/build/contracts/WETH9.json", "/deployedBytecode")
     }
 
     /// Code from a package's artefact.
@@ -107,7 +119,12 @@ impl Machine {
     }
 
     pub(super) fn put_code(&mut self, address: Address, code: Vec<u8>) {
-        self.db().insert_account_info(address, AccountInfo::default().with_code(Bytecode::new_legacy(code.into())));
+        self.put_analysed(address, &analysed(code));
+    }
+
+    /// The same for code that many addresses have: it is looked through and hashed once.
+    pub(super) fn put_analysed(&mut self, address: Address, (code, hash): &(Bytecode, B256)) {
+        self.db().insert_account_info(address, AccountInfo::default().with_code_and_hash(code.clone(), *hash));
     }
 
     pub(super) fn put(&mut self, address: Address, slot: U256, value: U256) {
@@ -116,6 +133,10 @@ impl Machine {
 
     pub(super) fn put_balance(&mut self, token: Address, of: Address, amount: U256) {
         self.put(token, mapping_slot(of.into_word().into(), BALANCES_SLOT), amount);
+    }
+
+    pub(super) fn balance(&self, token: Address, of: Address) -> U256 {
+        self.slot(token, mapping_slot(of.into_word().into(), BALANCES_SLOT))
     }
 
     pub(super) fn slot(&self, address: Address, slot: U256) -> U256 {

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod cycle;
 mod machine;
 mod v2;
 mod v3;

@@ -9,6 +9,10 @@ use rand::rngs::StdRng;
 use super::machine::{Machine, TOKENS, encode, slot_after, word};
 use super::{number, seeded, tools};
 
+/// Where the pair's runtime code is.
+pub(super) const PAIR_CODE: (&str, &str) =
+    ("@uniswap/v2-core/build/UniswapV2Pair.json", "/evm/deployedBytecode/object");
+
 const PAIR: Address = Address::repeat_byte(0x99);
 const ROUTER: Address = Address::repeat_byte(0x88);
 
@@ -23,16 +27,27 @@ const UNLOCKED_SLOT: u64 = 12;
 
 fn machine() -> Option<Machine> {
     let mut machine = Machine::new(&tools()?);
-    let pair = machine.artefact("@uniswap/v2-core/build/UniswapV2Pair.json", "/evm/deployedBytecode/object");
+    let pair = machine.artefact(PAIR_CODE.0, PAIR_CODE.1);
     machine.put_code(PAIR, pair);
     let router = "@uniswap/v2-periphery/build/UniswapV2Router02.json";
     let router = machine.artefact(router, "/evm/deployedBytecode/object");
     machine.put_code(ROUTER, router);
-    for (slot, token) in TOKEN_SLOTS.into_iter().zip(TOKENS) {
-        machine.put(PAIR, U256::from(slot), word(token));
-    }
-    machine.put(PAIR, U256::from(UNLOCKED_SLOT), U256::ONE);
+    place(&mut machine, PAIR, TOKENS);
     Some(machine)
+}
+
+/// A pair's storage as its initialisation leaves it.
+pub(super) fn place(machine: &mut Machine, pair: Address, tokens: [Address; 2]) {
+    for (slot, token) in TOKEN_SLOTS.into_iter().zip(tokens) {
+        machine.put(pair, U256::from(slot), word(token));
+    }
+    machine.put(pair, U256::from(UNLOCKED_SLOT), U256::ONE);
+}
+
+/// What a pair believes to hold.
+pub(super) fn put_reserves(machine: &mut Machine, pair: Address, reserves: [u128; 2]) {
+    let packed = U256::from(reserves[0]) | U256::from(reserves[1]) << 112;
+    machine.put(pair, U256::from(RESERVES_SLOT), packed);
 }
 
 fn reserves(rng: &mut StdRng) -> [u128; 2] {
@@ -41,8 +56,7 @@ fn reserves(rng: &mut StdRng) -> [u128; 2] {
 
 /// The pair as if these reserves were its balances, and so much more had just been paid in.
 fn stage(machine: &mut Machine, reserves: [u128; 2], way: Way, paid: U256) {
-    let packed = U256::from(reserves[0]) | U256::from(reserves[1]) << 112;
-    machine.put(PAIR, U256::from(RESERVES_SLOT), packed);
+    put_reserves(machine, PAIR, reserves);
     for (side, token) in TOKENS.into_iter().enumerate() {
         let paid = if side == way.input() { paid } else { U256::ZERO };
         machine.put_balance(token, PAIR, U256::from(reserves[side]).saturating_add(paid));
