@@ -79,11 +79,17 @@ pub struct SandboxConfig {
     pub port: u16,
     /// How often its head is looked at, in milliseconds.
     pub poll_ms: u64,
+    /// Whose its flash executor is; the first account's when absent.
+    pub executor_owner: Option<Address>,
+    /// How often its trader swaps at random, so that prices drift apart, in milliseconds; never when 0.
+    pub trader_ms: u64,
+    /// What the trader's swaps come of: the same seed, the same swaps.
+    pub trader_seed: u64,
 }
 
 impl Default for SandboxConfig {
     fn default() -> Self {
-        Self { enabled: true, port: 8545, poll_ms: 100 }
+        Self { enabled: true, port: 8545, poll_ms: 100, executor_owner: None, trader_ms: 2_000, trader_seed: 1 }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod abi;
 mod config;
+pub mod executor;
 mod fees;
 mod flash;
 mod heads;

@@ -64,6 +64,7 @@ pub fn open_node(config: &Config, places: &Places, parts: &Parts) -> Result<Node
         tools,
         store: sandbox::state_in(&places.data),
         port: config.sandbox.port,
+        config: config.sandbox.clone(),
         request_time: config.request_time(),
         clock: parts.clock.clone(),
         metrics: parts.metrics.clone(),

@@ -31,11 +31,14 @@ mod rlp;
 mod send;
 mod state;
 mod tools;
+mod trader;
 
 use anvil::Anvil;
 use state::Store;
 pub(crate) use tools::Tools;
+use trader::Trader;
 
+use crate::config::SandboxConfig;
 use crate::known::Lenders;
 use crate::rpc::{Door, Parts, Rpc, SharedRpc, open_door};
 
@@ -84,6 +87,7 @@ pub(crate) struct Sandbox {
     pub(crate) tools: Tools,
     pub(crate) store: Store,
     pub(crate) port: u16,
+    pub(crate) config: SandboxConfig,
     pub(crate) request_time: Duration,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
@@ -191,6 +195,7 @@ impl Sandbox {
             }
             fault = anvil.ended() => fault,
             () = self.keep_saving(&own) => Fault::internal("saving the sandbox chain's state ended"),
+            () = self.trade(&own) => Fault::internal("the sandbox chain's trader ended"),
         };
         Ended::Died { fault, lived: ready_at.elapsed() }
     }
@@ -219,8 +224,7 @@ impl Sandbox {
     /// What is on the chain: what was saved, when that is of the market that this version makes, else a new market.
     async fn market(&self, own: &Rpc, url: &Secret) -> Result<Record> {
         let accounts: Vec<Address> = own.read("eth_accounts", json!([])).await?;
-        let from = *accounts.first().ok_or_else(|| Fault::upstream("the development node has no unlocked account"))?;
-        let plan = deploy::market(&self.tools, from)?;
+        let plan = deploy::market(&self.tools, &accounts, self.config.executor_owner)?;
         let made_of = plan.key();
         let mut record = match self.store.restore(own, made_of).await {
             Some(record) => record,
@@ -234,6 +238,18 @@ impl Sandbox {
         record.url = url.expose().to_owned();
         self.store.keep(&record).await?;
         Ok(record)
+    }
+
+    /// Swaps at random, if that is wanted.
+    async fn trade(&self, own: &Rpc) {
+        let trader = self.market.read().as_ref().and_then(|market| {
+            let (seed, every_ms) = (self.config.trader_seed, self.config.trader_ms);
+            Trader::new(&market.accounts, &market.deployments, seed, every_ms)
+        });
+        match trader {
+            Some(trader) => trader.trade(own).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Saves the state whenever it changed, in a bounded share of the time.

@@ -1,6 +1,8 @@
 //! Against a real anvil, each test with its own.
 
 mod chain;
+mod contracts;
+mod executor;
 mod flash;
 mod intents;
 mod keys;

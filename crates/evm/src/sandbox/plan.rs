@@ -49,6 +49,14 @@ impl<'a> Plan<'a> {
         self.from
     }
 
+    /// Has another account send what `add` adds.
+    pub(super) fn as_account(&mut self, account: Address, add: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let before = std::mem::replace(&mut self.from, account);
+        let added = add(self);
+        self.from = before;
+        added
+    }
+
     /// Adds a contract to what is told to have been deployed.
     pub(super) fn list(&mut self, name: impl Into<String>, address: Address, what: impl Into<String>) {
         self.deployments.push(Deployment { name: name.into(), address, what: what.into() });

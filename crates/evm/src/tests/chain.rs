@@ -64,7 +64,7 @@ async fn tokens_say_what_they_are_and_others_that_they_are_none() {
         (usdc.symbol.as_deref(), usdc.name.as_deref(), usdc.decimals),
         (Some("USDC"), Some("USD Coin (sandbox)"), Some(6))
     );
-    assert_eq!(usdc.total_supply.to_string(), "200000000000000");
+    assert_eq!(usdc.total_supply.to_string(), "300000000000000");
     let account = sandbox.account(3).await;
     for (address, code) in [(account, Code::NotFound), (sandbox.at("uniswap-v2-router").await, Code::InvalidArgument)] {
         assert_eq!(sandbox.node.token(address, BlockId::Latest).await.unwrap_err().code, code);
@@ -142,7 +142,8 @@ async fn logs_by_contract_topic_and_range() {
 
     let from_first = Hash(first.into_word());
     let paid = LogFilter { topics: vec![vec![topic], vec![from_first]], ..filter.clone() };
-    assert_eq!(sandbox.node.logs(&paid).await.unwrap(), logs[1..]);
+    let expected: Vec<_> = logs.iter().filter(|log| log.topics[1] == from_first).cloned().collect();
+    assert_eq!(sandbox.node.logs(&paid).await.unwrap(), expected);
     let by_hash = logs[0].block_hash.map(BlockId::Hash).unwrap();
     let of_block = sandbox.node.logs(&LogFilter { from: by_hash, to: by_hash, ..filter.clone() }).await.unwrap();
     let block = logs[0].block_number;

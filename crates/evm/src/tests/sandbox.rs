@@ -9,7 +9,7 @@ use kernel::fake::World;
 use kernel::{Code, Secret};
 use serde_json::json;
 
-use super::world::{Sandbox, ether, parts, sandbox, sandbox_at, sandbox_in};
+use super::world::{Sandbox, ether, parts, sandbox, sandbox_at, sandbox_in, sandbox_with};
 use crate::{Config, Places, SandboxConfig, open, open_node};
 
 /// The process whose command line names this sandbox's folder.
@@ -161,6 +161,8 @@ async fn a_new_market_after(spoil: impl FnOnce(&Path)) {
     let weth = second.at("weth").await;
     assert_eq!(second.node.token(weth, BlockId::Latest).await.unwrap().symbol.as_deref(), Some("WETH"));
     assert_eq!(second.node.status().await.unwrap().head.number, before - 1, "what was sent to the old one is gone");
+    let own = crate::sandbox::state_in(second.data.path());
+    while own.save_now(&second.node.rpc).await.is_none() {}
     assert!(saved(&second).is_some_and(|state| state != b"not a state"));
 }
 
@@ -241,4 +243,39 @@ async fn one_that_cannot_start_says_so_after_a_few_tries() {
     let fault = node.status().await.unwrap_err();
     assert_eq!(fault.code, Code::Unavailable);
     assert!(fault.message.contains("does not start") && fault.message.contains("no such instruction"), "{fault}");
+}
+
+/// What the first swaps of the trader with this seed did to the pools: the swaps' own events, in their order.
+async fn first_swaps(seed: u64) -> Option<Vec<(kernel::chain::Address, String)>> {
+    const SWAPS: usize = 12;
+    let config = SandboxConfig { port: 0, trader_ms: 20, trader_seed: seed, ..SandboxConfig::default() };
+    let data = tempfile::tempdir().unwrap();
+    let sandbox = sandbox_with(Config { sandbox: config, ..Config::default() }, data.path().into(), data)?;
+    let trader = sandbox.account(8).await;
+    loop {
+        let head = sandbox.node.status().await.unwrap().head.number;
+        let mut made = Vec::new();
+        // The market is the first two blocks; then nobody but the trader sends anything.
+        for number in 3..=head {
+            for hash in sandbox.node.block(BlockId::Number(number)).await.unwrap().transactions {
+                let receipt = sandbox.mined(hash).await;
+                assert!(receipt.success && receipt.from == trader, "{receipt:?}");
+                let last = receipt.logs.last().unwrap();
+                made.push((last.address, last.data.to_string()));
+            }
+        }
+        if made.len() >= SWAPS {
+            made.truncate(SWAPS);
+            return Some(made);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_same_seed_makes_the_trader_swap_the_same() {
+    let Some(first) = first_swaps(7).await else { return };
+    assert_eq!(Some(&first), first_swaps(7).await.as_ref());
+    assert_ne!(Some(&first), first_swaps(8).await.as_ref());
+    let places: std::collections::BTreeSet<_> = first.iter().map(|(pool, _)| *pool).collect();
+    assert!(places.len() > 3, "many pools: {places:?}");
 }

@@ -46,7 +46,7 @@ pub(super) fn sandbox_in(data: TempDir, port: u16) -> Option<Sandbox> {
 
 /// With its state in `folder`; `data` is removed with it.
 pub(super) fn sandbox_at(folder: PathBuf, data: TempDir, port: u16) -> Option<Sandbox> {
-    let sandbox = SandboxConfig { port, ..SandboxConfig::default() };
+    let sandbox = SandboxConfig { port, trader_ms: 0, ..SandboxConfig::default() };
     sandbox_with(Config { sandbox, ..Config::default() }, folder, data)
 }
 

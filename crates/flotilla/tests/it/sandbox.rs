@@ -45,7 +45,7 @@ fn address(status: &Value, name: &str) -> String {
 #[test]
 fn balance_reserves_and_a_revert_reason_through_inspector() {
     let Some(()) = tools::anvil() else { return };
-    let fleet = Fleet::start(&[], "");
+    let fleet = Fleet::start(&[], "[chain.sandbox]\ntrader_ms = 0\n");
     assert!(fleet.process.screen["chain"].as_str().unwrap().contains("sandbox"), "{}", fleet.process.screen);
     assert_eq!(fleet.get("/status").ok()["status"], "healthy");
     let Some(status) = call(&fleet, "chain_status", &json!({})) else { return };

@@ -48,10 +48,10 @@ fn core(plan: &mut Plan<'_>, coins: &Coins, feeds: &[Address]) -> Result<Aave> {
     let what = "Aave V3 registry of addresses, from @aave/core-v3";
     let addresses = plan.deploy("aave-v3-addresses", what, artefact::AAVE_ADDRESSES, &args)?;
     let registered = [("address", json!(addresses))];
-    plan.call(addresses, "setACLAdmin(address)", &[admin.clone()])?;
+    plan.call(addresses, "setACLAdmin(address)", std::slice::from_ref(&admin))?;
     let roles = plan.place(artefact::AAVE_ROLES, &registered)?;
     plan.call(addresses, "setACLManager(address)", &[json!(roles)])?;
-    plan.call(roles, "addPoolAdmin(address)", &[admin.clone()])?;
+    plan.call(roles, "addPoolAdmin(address)", std::slice::from_ref(&admin))?;
     plan.call(roles, "addAssetListingAdmin(address)", &[admin])?;
     // The registry puts each behind a proxy that it creates itself, as its first and its second contract.
     let pool = plan.place(artefact::AAVE_POOL, &registered)?;

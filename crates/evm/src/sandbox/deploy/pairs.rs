@@ -11,9 +11,9 @@ use super::NEVER;
 use super::coins::{Coin, Coins, number};
 
 /// A pair: its tokens, what each side is worth in dollars, and by how many basis points the second token is dearer here than it begins.
-type Pair = (Coin, Coin, u64, i64);
+pub(super) type Pair = (Coin, Coin, u64, i64);
 
-const UNISWAP: [Pair; 6] = [
+pub(super) const UNISWAP: [Pair; 6] = [
     (Coin::Usdc, Coin::Weth, 2_500_000, 0),
     (Coin::Dai, Coin::Weth, 1_250_000, 0),
     (Coin::Dai, Coin::Usdc, 5_000_000, 0),
@@ -22,7 +22,7 @@ const UNISWAP: [Pair; 6] = [
     (Coin::Link, Coin::Weth, 250_000, 60),
 ];
 
-const SUSHISWAP: [Pair; 5] = [
+pub(super) const SUSHISWAP: [Pair; 5] = [
     (Coin::Usdc, Coin::Weth, 1_500_000, 60),
     (Coin::Dai, Coin::Weth, 750_000, -55),
     (Coin::Usdt, Coin::Usdc, 1_000_000, 25),

@@ -13,11 +13,11 @@ use crate::Encodings;
 
 /// A pool: its tokens, its fee in millionths, what each side is worth in dollars, and by how many basis points the second token is dearer
 /// here than it begins.
-pub(in crate::sandbox) struct Pool {
-    pub(in crate::sandbox) a: Coin,
-    pub(in crate::sandbox) b: Coin,
-    pub(in crate::sandbox) fee: u32,
-    dollars: u64,
+pub(super) struct Pool {
+    pub(super) a: Coin,
+    pub(super) b: Coin,
+    pub(super) fee: u32,
+    pub(super) dollars: u64,
     dearer_bps: i64,
 }
 
@@ -25,7 +25,7 @@ pub(super) const fn pool(a: Coin, b: Coin, fee: u32, dollars: u64, dearer_bps: i
     Pool { a, b, fee, dollars, dearer_bps }
 }
 
-pub(in crate::sandbox) const POOLS: [Pool; 10] = [
+pub(super) const POOLS: [Pool; 10] = [
     pool(Coin::Usdc, Coin::Weth, 500, 2_000_000, -10),
     pool(Coin::Usdc, Coin::Weth, 3_000, 1_500_000, 25),
     pool(Coin::Usdc, Coin::Weth, 10_000, 250_000, -45),
@@ -45,8 +45,8 @@ const POSITIONS: [(i32, i32, u64); 5] =
 /// The largest tick: ⌊log₁.₀₀₀₁ 2¹²⁸⌋.
 const TICK_MAX: i32 = 887_272;
 
-/// Uniswap V3, its periphery and its pools.
-pub(super) fn uniswap(plan: &mut Plan<'_>, coins: &Coins) -> Result<()> {
+/// Uniswap V3, its periphery and its pools; its router.
+pub(super) fn uniswap(plan: &mut Plan<'_>, coins: &Coins) -> Result<Address> {
     let what = "Uniswap V3 factory, from @uniswap/v3-core";
     let factory = plan.deploy("uniswap-v3-factory", what, artefact::V3_FACTORY, &[])?;
     let both = [("address", json!(factory)), ("address", json!(coins.at(Coin::Weth)))];
@@ -54,7 +54,7 @@ pub(super) fn uniswap(plan: &mut Plan<'_>, coins: &Coins) -> Result<()> {
     let what = "Uniswap V3 positions, from @uniswap/v3-periphery";
     let positions = plan.deploy("uniswap-v3-positions", what, artefact::V3_POSITIONS, &described)?;
     let what = "Uniswap V3 swap router, from @uniswap/v3-periphery";
-    plan.deploy("uniswap-v3-router", what, artefact::V3_ROUTER, &both)?;
+    let router = plan.deploy("uniswap-v3-router", what, artefact::V3_ROUTER, &both)?;
     let what = "Uniswap V3 quoter 2, from @uniswap/v3-periphery";
     plan.deploy("uniswap-v3-quoter", what, artefact::V3_QUOTER, &both)?;
     let what = "Uniswap V3 tick lens, from @uniswap/v3-periphery";
@@ -72,7 +72,7 @@ pub(super) fn uniswap(plan: &mut Plan<'_>, coins: &Coins) -> Result<()> {
         let what = format!("Uniswap V3 pool {name}, its fee in millionths, from @uniswap/v3-core");
         plan.list(format!("uniswap-v3-pool-{name}"), Address(factory.create2(keccak256(&*salt), code)), what);
     }
-    Ok(())
+    Ok(router)
 }
 
 impl Pool {

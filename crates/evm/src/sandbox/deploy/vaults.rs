@@ -18,7 +18,7 @@ pub(super) const BALANCER: &str = "balancer-v2-vault";
 const POOLS: [Pool; 2] =
     [pools::pool(Coin::Usdc, Coin::Weth, 500, 1_250_000, 5), pools::pool(Coin::Dai, Coin::Usdc, 100, 2_000_000, 0)];
 /// How far around the price their one position reaches, in steps of ticks.
-const REACH: i32 = 100;
+const REACH: i32 = 2_000;
 /// What Balancer's vault holds of every token, in dollars.
 const BALANCER_DOLLARS: u64 = 1_000_000;
 

@@ -43,7 +43,7 @@ async fn status_blocks_and_balances() {
     let usdc = online.answer("token_info", json!({ "token": online.at("usdc").await })).await;
     assert_eq!(
         (&usdc["symbol"], &usdc["decimals"], &usdc["total_supply_units"]),
-        (&json!("USDC"), &json!(6), &json!("200000000"))
+        (&json!("USDC"), &json!(6), &json!("300000000"))
     );
 }
 

@@ -30,8 +30,10 @@ pub(super) fn online() -> Option<Online> {
     let (world, data) = (World::default(), tempfile::tempdir().unwrap());
     let (clock, tasks, metrics) = (world.clock.clone(), world.tasks.clone(), world.metrics.clone());
     let parts = Parts { clock, tasks, metrics, bus: Arc::clone(&world.bus) as _ };
-    let config =
-        ChainConfig { sandbox: SandboxConfig { port: 0, ..SandboxConfig::default() }, ..ChainConfig::default() };
+    let config = ChainConfig {
+        sandbox: SandboxConfig { port: 0, trader_ms: 0, ..SandboxConfig::default() },
+        ..ChainConfig::default()
+    };
     let places = Places { endpoints: Vec::new(), tools, data: data.path().into() };
     let chain: Arc<dyn Chain> = match open_node(&config, &places, &parts) {
         Ok(node) => Arc::new(node),
