@@ -11,6 +11,7 @@ mod any;
 mod event;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod log;
 mod price;
 mod v2;
 mod v3;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use any::AnyPool;
 pub use event::Event;
+pub use log::EVENT_TOPICS;
 pub use price::Price;
 pub use v2::{RESERVE_MAX, V2, V2Reserves};
 pub use v3::{Limit, Tick, V3, V3State, V3Swap};

@@ -5,6 +5,7 @@
 
 pub mod blockchain_integration;
 pub mod coordination;
+pub mod dex_services;
 pub mod legacy;
 pub mod logging;
 pub mod monitoring;
@@ -12,6 +13,7 @@ pub mod outbound;
 mod percent;
 #[cfg(test)]
 mod testing;
+mod trading;
 pub mod utilities;
 pub mod when;
 
@@ -79,6 +81,7 @@ macro_rules! servers {
 servers! {
     blockchain_integration: BlockchainIntegration,
     coordination: Coordination,
+    dex_services: DexServices,
     legacy: Legacy,
     logging: Logging,
     monitoring: Monitoring,

@@ -1,5 +1,8 @@
 //! What the servers' tests share: one server on a world of fakes, called the way a client calls it.
 
+pub(crate) mod pools;
+pub(crate) mod sandbox;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

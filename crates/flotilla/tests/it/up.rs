@@ -51,7 +51,9 @@ fn modes_start_what_they_say() {
     };
     check(
         "full",
-        expect!["blockchain-integration coordination legacy logging master-coordinator monitoring utilities"],
+        expect![
+            "blockchain-integration coordination dex-services legacy logging master-coordinator monitoring utilities"
+        ],
     );
     check("minimal", expect!["coordination logging master-coordinator monitoring utilities"]);
     check("dev", expect!["master-coordinator"]);
@@ -80,6 +82,7 @@ fn services_take_the_ports_of_the_catalog() {
     expect![[r#"
         4002 blockchain-integration
         4003 coordination
+        4005 dex-services
         4018 legacy
         4020 logging
         4000 master-coordinator

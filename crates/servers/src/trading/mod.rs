@@ -1,0 +1,26 @@
+//! What the servers that look at pools share: tokens and their amounts, exact ratios and how they are shown, the exchanges of a chain,
+//! and paths through pools.
+
+pub(crate) mod coins;
+pub(crate) mod exchanges;
+pub(crate) mod path;
+pub(crate) mod ratio;
+
+use kernel::health::Check;
+use market::feed::Pools;
+
+/// How the pools stand, as a service that needs them says it.
+pub(crate) fn health(pools: &dyn Pools) -> Check {
+    let status = pools.status();
+    if let Some(failure) = status.last_failure {
+        return Check::degraded("pools", failure);
+    }
+    let taken_out = status.quarantined.len();
+    match status.at {
+        None => Check::healthy("pools", "none followed yet"),
+        Some(at) if taken_out > 0 => {
+            Check::degraded("pools", format!("block {}, {taken_out} pools taken out of use", at.block))
+        }
+        Some(at) => Check::healthy("pools", format!("block {}, {} pools", at.block, status.pools)),
+    }
+}
