@@ -51,7 +51,7 @@ pub const SERVICES: &[Service] = &[
     server("production", 4011, "strategies, modes, profit and loss, kill switch", false),
     server("quality", 4012, "static analysis and test runners", false),
     server("recovery", 4013, "incidents, playbooks, snapshots, backup", false),
-    server("risk-management", 4014, "limits, exposure, pre-trade checks", false),
+    server("risk-management", 4014, "limits, exposure, pre-trade checks", true),
     server("task-management", 4015, "durable task queue and schedules", false),
     server("ui", 4016, "dashboard backend and interactive views", false),
     server("utilities", 4017, "units, hashes, encodings, JSON, CSV, text", true),

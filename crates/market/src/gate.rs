@@ -31,8 +31,8 @@ use crate::risk::{Proposal, Verdict, check};
 
 /// Where the gate keeps everything in the store.
 pub const SPACE: &str = "risk";
-/// The topic on which the gate tells what happened: trades, limits, states.
-pub const RISK_TOPIC: &str = "risk";
+/// The topic on which changes of limits, states and modes are told.
+pub const RISK_TOPIC: &str = "fleet.risk";
 /// Most trades open at once.
 pub const OPEN_MAX: u64 = 256;
 /// How long a trade is kept after it ended, and its id is remembered, in milliseconds: 400 days.

@@ -11,6 +11,7 @@ pub mod logging;
 pub mod monitoring;
 pub mod outbound;
 mod percent;
+pub mod risk_management;
 #[cfg(test)]
 mod testing;
 mod trading;
@@ -85,6 +86,7 @@ servers! {
     legacy: Legacy,
     logging: Logging,
     monitoring: Monitoring,
+    risk_management: RiskManagement,
     utilities: Utilities,
 }
 
