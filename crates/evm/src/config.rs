@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kernel::Secret;
 use kernel::chain::Address;
+use market::pool::Protocol;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub log_blocks_max: u64,
     /// Flash lenders beside those known on the connected chain.
     pub lenders: LendersConfig,
+    /// Which pools are followed.
+    pub pools: PoolsConfig,
     /// The local chain that stands in when no endpoint is given.
     pub sandbox: SandboxConfig,
 }
@@ -64,8 +67,50 @@ impl Default for Config {
             poll_ms: 2_000,
             log_blocks_max: 10_000,
             lenders: LendersConfig::default(),
+            pools: PoolsConfig::default(),
             sandbox: SandboxConfig::default(),
         }
+    }
+}
+
+/// `[chain.pools]` in `flotilla.toml`: which pools are followed. On the sandbox all are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoolsConfig {
+    /// The exchanges whose pools are followed.
+    pub exchanges: Vec<ExchangeConfig>,
+    /// Pools are followed when both their tokens are among these; all are when there are none.
+    pub tokens: Vec<Address>,
+    /// Most pools that are followed.
+    pub pools_max: usize,
+    /// After how many blocks some pools are read anew, to be held against what is known of them.
+    pub audit_every_blocks: u64,
+    /// How many that is.
+    pub audit_pools: usize,
+}
+
+/// One entry of `[[chain.pools.exchanges]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeConfig {
+    /// Whose contracts its pools are: `uniswap-v2`, `sushiswap-v2`, `other-v2`, `uniswap-v3`, `other-v3`.
+    pub protocol: Protocol,
+    /// Its factory.
+    pub factory: Address,
+    /// The block in which the factory was made; nothing before it is read.
+    pub from_block: u64,
+    /// Its pairs' fee in millionths; pools with ticks say theirs themselves.
+    #[serde(default = "pair_fee_millionths")]
+    pub fee_millionths: u32,
+}
+
+fn pair_fee_millionths() -> u32 {
+    3_000
+}
+
+impl Default for PoolsConfig {
+    fn default() -> Self {
+        Self { exchanges: Vec::new(), tokens: Vec::new(), pools_max: 20_000, audit_every_blocks: 50, audit_pools: 20 }
     }
 }
 

@@ -18,6 +18,7 @@ mod logs;
 mod machine;
 mod node;
 mod open;
+mod pools;
 mod relay;
 mod rpc;
 mod sandbox;
@@ -30,10 +31,10 @@ mod trace;
 mod wire;
 
 pub use abi::Encodings;
-pub use config::{Config, LendersConfig, PairsConfig, Places, SandboxConfig};
+pub use config::{Config, ExchangeConfig, LendersConfig, PairsConfig, Places, PoolsConfig, SandboxConfig};
 pub use keys::{KeySource, new_signer, open_signer, sandbox_signer};
 pub use node::Node;
-pub use open::{Parts, open, open_node};
+pub use open::{Opened, Parts, open, open_node, open_pools};
 pub use relay::HttpRelay;
 
 /// Where the sandbox's binary is in a folder of fetched tools.

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::bus::Bus;
-use kernel::chain::{Chain, Unconfigured};
+use kernel::chain::{Chain, Sender, Unconfigured};
 use kernel::metrics::Metrics;
 use kernel::{Clock, Fault, Result, Secret, Tasks};
+use market::feed::{Pools, Unfollowed};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::config::{Config, Places};
 use crate::heads::{self, Heads, Publisher};
 use crate::node::Node;
+use crate::pools::Follower;
 use crate::rpc::{self, Door, Rpc, open_door};
 use crate::sandbox::{self, Sandbox, Tools};
 
@@ -29,16 +31,43 @@ pub struct Parts {
     pub bus: Arc<dyn Bus>,
 }
 
+/// A chain's ports.
+#[derive(Clone)]
+pub struct Opened {
+    /// For reading.
+    pub chain: Arc<dyn Chain>,
+    /// For sending.
+    pub sender: Arc<dyn Sender>,
+    /// Its pools.
+    pub pools: Arc<dyn Pools>,
+}
+
 /// The chain that the configuration asks for: the endpoints given, else the sandbox, else one that says what to set or install.
 /// Makes no request and does not wait: a sandbox starts in the background and requests wait for it.
-pub fn open(config: &Config, places: &Places, parts: &Parts) -> Arc<dyn Chain> {
+pub fn open(config: &Config, places: &Places, parts: &Parts) -> Opened {
     match open_node(config, places, parts) {
-        Ok(node) => Arc::new(node),
+        Ok(node) => {
+            let pools = open_pools(&node, config, places, parts);
+            Opened { chain: Arc::new(node.clone()), sender: Arc::new(node), pools }
+        }
         Err(fault) => {
             tracing::warn!(error = %fault, "no chain");
-            Arc::new(Unconfigured::because(fault))
+            let none = Arc::new(Unconfigured::because(fault));
+            Opened { chain: Arc::clone(&none) as _, sender: none, pools: Arc::new(Unfollowed) }
         }
     }
+}
+
+/// The pools of a chain, followed from now on; none where the configuration names none and there is no sandbox.
+pub fn open_pools(node: &Node, config: &Config, places: &Places, parts: &Parts) -> Arc<dyn Pools> {
+    if !places.endpoints.is_empty() && config.pools.exchanges.is_empty() {
+        return Arc::new(Unfollowed);
+    }
+    let every_ms = if places.endpoints.is_empty() { config.sandbox.poll_ms } else { config.poll_ms };
+    let follower =
+        Arc::new(Follower::new(node.clone(), config.pools.clone(), Arc::clone(&parts.bus), places.data.clone()));
+    Arc::clone(&follower).follow(Duration::from_millis(every_ms), &parts.tasks);
+    follower
 }
 
 /// The same, with the reason when there is none.

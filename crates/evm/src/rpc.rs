@@ -253,6 +253,11 @@ impl Rpc {
         self.endpoints.iter().map(Endpoint::status).collect()
     }
 
+    /// The chain all endpoints serve, where that is known already.
+    pub(crate) fn known_chain_id(&self) -> Option<u64> {
+        *self.chain_id.lock()
+    }
+
     /// The chain all endpoints serve.
     pub(crate) async fn chain_id(&self) -> Result<u64> {
         let known = *self.chain_id.lock();

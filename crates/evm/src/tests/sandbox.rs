@@ -201,7 +201,7 @@ async fn without_its_parts_every_call_says_what_to_do() {
     let places = |tools: &Path| Places { endpoints: Vec::new(), tools: tools.into(), data: tools.join("data") };
     let empty = tempfile::tempdir().unwrap();
     let chain = open(&Config::default(), &places(empty.path()), &parts(&world));
-    let fault = chain.status().await.unwrap_err();
+    let fault = chain.chain.status().await.unwrap_err();
     assert_eq!(fault.code, Code::NotConfigured);
     assert!(
         fault.message.starts_with("the sandbox chain needs anvil, which is not at ") && !fault.message.contains('\n')

@@ -8,7 +8,6 @@ use gateway::{Gateway, Setup};
 use kernel::aliases::Aliases;
 use kernel::audit::Recorder;
 use kernel::catalog::Service;
-use kernel::chain::Chain;
 use kernel::deprecations::Deprecations;
 use kernel::fake::World;
 use kernel::keys::Keys;
@@ -16,7 +15,7 @@ use kernel::logs::{LogSink, Logs};
 use kernel::metrics::Metrics;
 use kernel::registry::Registry;
 use kernel::{Caller, Clock, Ports, Result, Role, Secret, Tasks};
-use market::feed::{Pools, Unfollowed};
+use market::feed::Pools;
 use mcp::auth::{Anonymous, Authenticate, Gate};
 use mcp::http::sse2024::SseDoor;
 use mcp::http::{Door, DoorConfig};
@@ -105,7 +104,7 @@ impl Parts {
             logs,
             audit: Arc::clone(&database.audit),
             fleet: Arc::clone(&supervisor) as Arc<dyn kernel::fleet::Fleet>,
-            chain,
+            chain: chain.chain,
             abi: Arc::new(evm::Encodings),
             prices: Arc::new(kernel::prices::Unpriced),
         };
@@ -128,7 +127,7 @@ impl Parts {
         };
         Ok(Self {
             ports,
-            pools: Arc::new(Unfollowed),
+            pools: chain.pools,
             shared,
             door: Arc::new(Door::new(door)),
             past,
@@ -269,7 +268,7 @@ fn chain(
     clock: &Clock,
     metrics: &Metrics,
     tasks: &Tasks,
-) -> Arc<dyn Chain> {
+) -> evm::Opened {
     let urls = loaded.secrets.get(RPC_URL);
     let places = evm::Places {
         endpoints: urls.map(|urls| evm::Places::endpoints_in(urls.expose())).unwrap_or_default(),

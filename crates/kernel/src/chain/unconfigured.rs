@@ -4,7 +4,8 @@ use async_trait::async_trait;
 
 use super::{
     AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, Deployment, FeeHistory,
-    FlashMarket, Fork, Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
+    FlashMarket, Fork, Hash, Head, Log, LogFilter, Receipt, Sender, Simulation, Token, Transaction, TransactionTrace,
+    Verdict,
 };
 use crate::{Fault, Result};
 
@@ -111,6 +112,13 @@ impl Chain for Unconfigured {
     }
 
     async fn flash_sources(&self, _: Address) -> Result<FlashMarket> {
+        self.no()
+    }
+}
+
+#[async_trait]
+impl Sender for Unconfigured {
+    async fn send(&self, _: &Data) -> Result<Verdict> {
         self.no()
     }
 }
