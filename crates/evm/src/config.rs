@@ -134,7 +134,7 @@ pub struct SandboxConfig {
 
 impl Default for SandboxConfig {
     fn default() -> Self {
-        Self { enabled: true, port: 8545, poll_ms: 100, executor_owner: None, trader_ms: 2_000, trader_seed: 1 }
+        Self { enabled: true, port: 8545, poll_ms: 100, executor_owner: None, trader_ms: 3_000, trader_seed: 1 }
     }
 }
 

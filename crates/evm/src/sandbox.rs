@@ -3,9 +3,9 @@
 //! Invariants:
 //! - It is anvil as its makers ship it, in a process group of its own, and it ends with this process whatever way that ends.
 //! - Requests wait while it is being started; no caller sees it half made.
-//! - Its state is saved soon after every change. A chain that was killed comes back with it; the market is deployed again only
+//! - Its state is saved within seconds of every change. A chain that was killed comes back with it; the market is deployed again only
 //!   when there is no state, or one of another market than this version makes.
-//! - One process of a data folder keeps it, others use it and take over when that one is gone.
+//! - One process of a data folder keeps it and has its trader trade, others use it and take over when that one is gone.
 //! - Its accounts are the ones whose keys everybody knows. It listens on this machine only.
 
 use std::fs::File;
@@ -48,8 +48,8 @@ const RESTART: Backoff = Backoff { first: Duration::from_millis(50), max: Durati
 const STARTS_BEFORE_SHUT: u32 = 3;
 /// Having run this long, it is taken for well.
 const WELL_AFTER: Duration = Duration::from_secs(10);
-/// How often its head is looked at, to save its state.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// How often its head is looked at, to save its state: with a trader there is always something to save, and it is written whole.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// Saving takes at most this part of the time.
 const SAVE_SHARE: u32 = 20;
 
