@@ -9,7 +9,6 @@ mod walk;
 
 use std::cmp::Ordering;
 
-use alloy_primitives::map::HashSet;
 use kernel::chain::Address;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +21,9 @@ use walk::{Bounds, Walk};
 pub const HOPS_MAX: usize = 4;
 /// Most candidates kept: the best by estimate.
 pub const CANDIDATES_MAX: usize = 4_096;
+
+/// The turn of a pool that did not change: after all that did.
+const NO_TURN: u32 = u32::MAX;
 
 /// One pool of a path, and which way through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,6 +89,8 @@ pub struct Search {
     hops_max: usize,
     candidates: Vec<Candidate>,
     left_out: usize,
+    /// Where each pool stands among those that changed, by its id; all the same outside of [`Search::follow`].
+    turns: Vec<u32>,
 }
 
 impl Search {
@@ -99,7 +103,7 @@ impl Search {
             .map(|&(address, worth)| Home { token: graph.token(address), worth, bounds: Bounds::default() })
             .collect();
         let hops_max = hops_max.clamp(2, HOPS_MAX);
-        Self { graph, homes, hops_max, candidates: Vec::new(), left_out: 0 }
+        Self { graph, homes, hops_max, candidates: Vec::new(), left_out: 0, turns: Vec::new() }
     }
 
     /// The tokens and pools.
@@ -120,8 +124,15 @@ impl Search {
     /// Follows the book: these pools changed, joined or left ([`Book::take_changed`]). Only cycles through them are looked at again.
     /// Returns how many candidates go through them.
     pub fn follow(&mut self, book: &Book, changed: &[PoolId]) -> usize {
-        let changed_set: HashSet<PoolId> = changed.iter().copied().collect();
-        self.candidates.retain(|candidate| !candidate.cycle.hops().iter().any(|hop| changed_set.contains(&hop.pool)));
+        for (turn, &id) in changed.iter().enumerate() {
+            let place = id.0 as usize;
+            if self.turns.len() <= place {
+                self.turns.resize(place + 1, NO_TURN);
+            }
+            self.turns[place] = turn as u32;
+        }
+        let touched = |hop: &Hop| self.turns.get(hop.pool.0 as usize).is_some_and(|turn| *turn != NO_TURN);
+        self.candidates.retain(|candidate| !candidate.cycle.hops().iter().any(touched));
         for &id in changed {
             let Some(ends) = self.graph.set(id, book.get(id)) else { continue };
             for home in &mut self.homes {
@@ -130,17 +141,18 @@ impl Search {
         }
         let mut found = Vec::new();
         for home in &mut self.homes {
-            let first = found.len();
-            for &pool in changed {
-                Walk::new(&self.graph, home.token, &mut home.bounds, self.hops_max, &mut found).through(pool);
+            // One that is named twice has its turn the last time.
+            let turns = changed.iter().enumerate().filter(|(turn, id)| self.turns[id.0 as usize] == *turn as u32);
+            for (_, &pool) in turns {
+                Walk::new(&self.graph, home.token, &mut home.bounds, self.hops_max, &mut found)
+                    .through(pool, &self.turns);
             }
-            // A cycle through two changed pools was found from both.
-            found[first..].sort_unstable();
         }
-        found.dedup();
-        let count = found.len();
+        for &id in changed {
+            self.turns[id.0 as usize] = NO_TURN;
+        }
         self.keep(&found);
-        count
+        found.len()
     }
 
     /// Looks at all cycles again, and tightens every bound.
@@ -161,17 +173,38 @@ impl Search {
         found
     }
 
+    /// Takes new candidates among those that stay, which are in order.
     fn keep(&mut self, found: &[Cycle]) {
-        let candidates = found.iter().map(|cycle| self.estimate(*cycle));
-        let mut all: Vec<Candidate> = candidates.filter(|candidate| candidate.gain > 0.0).collect();
-        all.append(&mut self.candidates);
-        self.left_out = all.len().saturating_sub(CANDIDATES_MAX);
-        if self.left_out > 0 {
-            all.select_nth_unstable_by(CANDIDATES_MAX, Candidate::order);
-            all.truncate(CANDIDATES_MAX);
+        let mut new: Vec<Candidate> = Vec::new();
+        let (mut gaining, mut floor) = (0, f64::MIN_POSITIVE);
+        for cycle in found {
+            let candidate = self.estimate(*cycle);
+            gaining += usize::from(candidate.gain > 0.0);
+            if candidate.gain >= floor {
+                new.push(candidate);
+            }
+            if new.len() == 2 * CANDIDATES_MAX {
+                // What is worse than as many as are kept need not be looked at again.
+                let (_, least, _) = new.select_nth_unstable_by(CANDIDATES_MAX - 1, Candidate::order);
+                floor = least.gain;
+                new.truncate(CANDIDATES_MAX);
+            }
         }
-        all.sort_unstable_by(Candidate::order);
-        self.candidates = all;
+        self.left_out = (gaining + self.candidates.len()).saturating_sub(CANDIDATES_MAX);
+        new.sort_unstable_by(Candidate::order);
+        let stay = std::mem::take(&mut self.candidates);
+        let mut merged = Vec::with_capacity((new.len() + stay.len()).min(CANDIDATES_MAX));
+        let (mut stay, mut new) = (stay.into_iter().peekable(), new.into_iter().peekable());
+        while merged.len() < CANDIDATES_MAX {
+            let first = match (stay.peek(), new.peek()) {
+                (Some(old), Some(candidate)) if candidate.order(old).is_lt() => new.next(),
+                (None, _) => new.next(),
+                _ => stay.next(),
+            };
+            let Some(first) = first else { break };
+            merged.push(first);
+        }
+        self.candidates = merged;
     }
 
     /// A chain of constant products is one map x ↦ A·x / (B + C·x), which is greatest over x at (√(A·B) − B)/C.

@@ -42,8 +42,8 @@ pub struct Path<'a> {
 
 /// How an input fares.
 enum Fate {
-    /// Something comes out.
-    Through(Trade),
+    /// So much comes out.
+    Through(U256),
     /// So little that nothing comes out somewhere.
     TooSmall,
     /// More than the pools can take.
@@ -85,12 +85,16 @@ impl<'a> Path<'a> {
     }
 
     fn fate(&self, input: U256) -> Fate {
-        match self.trade(input) {
-            Ok(trade) if trade.output.is_zero() => Fate::TooSmall,
-            Ok(trade) => Fate::Through(trade),
-            Err(Error::ZeroAmount | Error::NoOutput) => Fate::TooSmall,
-            Err(_) => Fate::TooLarge,
+        let mut amount = input;
+        for (pool, way) in &self.legs {
+            amount = match pool.quote_exact_in(*way, amount) {
+                Ok(quote) if !quote.filled => return Fate::TooLarge,
+                Ok(quote) => quote.amount_out,
+                Err(Error::ZeroAmount | Error::NoOutput) => return Fate::TooSmall,
+                Err(_) => return Fate::TooLarge,
+            };
         }
+        if amount.is_zero() { Fate::TooSmall } else { Fate::Through(amount) }
     }
 
     /// The least input for which at least `amount` enters hop `place`, as exact-out quotes have it.
@@ -126,9 +130,17 @@ pub fn best(path: &Path<'_>, fee: &FeeRule, cap: U256, guess: U256) -> Option<Si
         None => climb.hill(guess.min(cap).max(U256::ONE)),
     }
     climb.refine();
-    let (trade, repayment) = climb.best?;
-    let gain = trade.output.checked_sub(repayment).filter(|gain| !gain.is_zero())?;
-    Some(Sized { trade, repayment, gain })
+    let Top { input, output, repayment } = climb.best?;
+    let gain = output.checked_sub(repayment).filter(|gain| !gain.is_zero())?;
+    Some(Sized { trade: path.trade(input).ok()?, repayment, gain })
+}
+
+/// The best input seen so far.
+#[derive(Clone, Copy)]
+struct Top {
+    input: U256,
+    output: U256,
+    repayment: U256,
 }
 
 /// The best seen so far, and the means to look elsewhere.
@@ -136,7 +148,7 @@ struct Climb<'a> {
     path: &'a Path<'a>,
     fee: &'a FeeRule,
     cap: U256,
-    best: Option<(Trade, U256)>,
+    best: Option<Top>,
 }
 
 /// How an input compares: on which side of all that is possible it fell, or what it leaves.
@@ -156,21 +168,21 @@ impl Climb<'_> {
         if input > self.cap {
             return Height::TooLarge;
         }
-        let trade = match self.path.fate(input) {
-            Fate::Through(trade) => trade,
+        let output = match self.path.fate(input) {
+            Fate::Through(output) => output,
             Fate::TooSmall => return Height::TooSmall,
             Fate::TooLarge => return Height::TooLarge,
         };
         let Some(repayment) = self.fee.repayment(Amount(input)).map(|amount| amount.0) else { return Height::TooLarge };
-        let leaves = Signed::difference(trade.output, repayment);
+        let leaves = Signed::difference(output, repayment);
         if leaves > self.leaves() {
-            self.best = Some((trade, repayment));
+            self.best = Some(Top { input, output, repayment });
         }
         Height::Leaves(leaves)
     }
 
     fn leaves(&self) -> Signed {
-        let leaves = |(trade, repayment): &(Trade, U256)| Signed::difference(trade.output, *repayment);
+        let leaves = |top: &Top| Signed::difference(top.output, top.repayment);
         self.best.as_ref().map_or(Signed(I256::MIN), leaves)
     }
 
@@ -221,7 +233,7 @@ impl Climb<'_> {
             let units: U256 = (high - low) >> 32;
             ((units + U256::ONE).saturating_mul(U256::from(SHORT))).min((high - low) / U256::from(2))
         };
-        let precise: U256 = high >> 56;
+        let precise: U256 = high >> 36;
         let stop = precise.max(U256::from(8));
         let (mut left, mut right) = (low + cut(low, high), high - cut(low, high));
         let (mut at_left, mut at_right) = (self.look(left), self.look(right));
@@ -239,32 +251,39 @@ impl Climb<'_> {
     }
 
     /// Looks around the best on whole units: of the input, and of what enters every later hop, where one unit may be worth many of the input.
+    /// Where some hop moves few units, rounding makes steps that are worth looking for; elsewhere a unit is next to nothing.
     fn refine(&mut self) {
-        const ROUNDS_MAX: usize = 32;
-        const AROUND: u64 = 8;
-        for _ in 0..ROUNDS_MAX {
-            let Some((best, owed)) = self.best.clone() else { return };
-            for step in 1..=AROUND {
-                self.look(best.input.saturating_add(U256::from(step)));
-                self.look(best.input.saturating_sub(U256::from(step)));
-            }
-            for (place, quote) in best.quotes.iter().enumerate().skip(1) {
-                let entering = quote.amount_in;
-                for step in 0..=AROUND {
-                    let near = [entering.saturating_add(U256::from(step)), entering.saturating_sub(U256::from(step))];
-                    for input in near.into_iter().filter_map(|amount| self.path.input_for(place, amount)) {
-                        self.look(input);
-                        self.look(input.saturating_sub(U256::ONE));
-                    }
-                }
-            }
-            // The same output for less.
-            if let Some(input) = self.path.input_for(best.quotes.len(), best.output) {
-                self.look(input);
-                self.look(input.saturating_sub(U256::ONE));
-            }
-            if self.best.as_ref().is_some_and(|(now, now_owed)| now.input == best.input && *now_owed == owed) {
+        const FEW: U256 = U256::from_limbs([1 << 20, 0, 0, 0]);
+        let Some(trade) = self.best.and_then(|best| self.path.trade(best.input).ok()) else { return };
+        let coarse = trade.output < FEW || trade.quotes.iter().any(|quote| quote.amount_in < FEW);
+        let (rounds_max, around) = if coarse { (32, 8) } else { (2, 1) };
+        for _ in 0..rounds_max {
+            let Some(best) = self.best else { return };
+            self.look_around(best.input, around);
+            if self.best.is_some_and(|now| now.input == best.input) {
                 return;
+            }
+        }
+    }
+
+    fn look_around(&mut self, input: U256, around: u64) {
+        let Ok(trade) = self.path.trade(input) else { return };
+        let near = |amount: U256, step: u64| {
+            [amount.saturating_add(U256::from(step)), amount.saturating_sub(U256::from(step))]
+        };
+        for step in 1..=around {
+            for input in near(input, step) {
+                self.look(input);
+            }
+        }
+        // What enters each later hop, and the same output for less.
+        let entering = trade.quotes.iter().map(|quote| quote.amount_in).chain([trade.output]).enumerate().skip(1);
+        for (place, amount) in entering {
+            for step in 0..=around {
+                for input in near(amount, step).into_iter().filter_map(|amount| self.path.input_for(place, amount)) {
+                    self.look(input);
+                    self.look(input.saturating_sub(U256::ONE));
+                }
             }
         }
     }

@@ -127,6 +127,9 @@ pub(super) struct Walk<'a> {
     /// What is given: the changed pool, and what closes the other side.
     fixed: Trail,
     trail: Trail,
+    /// The changed pools' turns, and the present one: cycles through a pool with an earlier turn were found then.
+    turns: &'a [u32],
+    turn: u32,
 }
 
 impl<'a> Walk<'a> {
@@ -137,7 +140,8 @@ impl<'a> Walk<'a> {
         hops_max: usize,
         found: &'a mut Vec<Cycle>,
     ) -> Self {
-        Self { graph, home, bounds, hops_max, found, backwards: false, fixed: Trail::new(), trail: Trail::new() }
+        let (fixed, trail) = (Trail::new(), Trail::new());
+        Self { graph, home, bounds, hops_max, found, backwards: false, fixed, trail, turns: &[], turn: 0 }
     }
 
     /// All cycles.
@@ -145,8 +149,10 @@ impl<'a> Walk<'a> {
         self.go(self.home, 0.0, self.hops_max, 1);
     }
 
-    /// All cycles through a pool, whichever hop it is.
-    pub(super) fn through(&mut self, pool: PoolId) {
+    /// All cycles through a pool, whichever hop it is, but for those through a pool whose turn was before.
+    pub(super) fn through(&mut self, pool: PoolId, turns: &'a [u32]) {
+        self.turns = turns;
+        self.turn = turns.get(pool.0 as usize).copied().unwrap_or(0);
         let Some(ends) = self.graph.ends(pool) else { return };
         for [from, to] in [ends, [ends[1], ends[0]]] {
             let Some(edge) = self.graph.edge(pool, from) else { continue };
@@ -173,7 +179,7 @@ impl<'a> Walk<'a> {
         let (graph, home) = (self.graph, self.home);
         let reach = self.bounds.home.two[at(to)];
         for before in graph.edges(from).iter().filter(|edge| edge.to == home) {
-            if before.back + weight + reach > 0.0 {
+            if before.back + weight + reach > 0.0 && !self.earlier(before.pool) {
                 self.fix(&[(before.pool, from), (pool, to)], false);
                 self.go(to, before.back + weight, left - 1, 1);
             }
@@ -183,7 +189,7 @@ impl<'a> Walk<'a> {
             return;
         }
         for after in graph.edges(to).iter().filter(|edge| edge.to == home) {
-            if after.out + weight + reach > 0.0 {
+            if after.out + weight + reach > 0.0 && !self.earlier(after.pool) {
                 self.fix(&[(pool, from), (after.pool, to)], true);
                 self.go(from, after.out + weight, 2, 2);
             }
@@ -235,7 +241,11 @@ impl<'a> Walk<'a> {
     }
 
     fn passed(&self, pool: PoolId) -> bool {
-        self.trail.has_pool(pool) || self.fixed.has_pool(pool)
+        self.trail.has_pool(pool) || self.fixed.has_pool(pool) || self.earlier(pool)
+    }
+
+    fn earlier(&self, pool: PoolId) -> bool {
+        self.turns.get(pool.0 as usize).is_some_and(|turn| *turn < self.turn)
     }
 
     fn visited(&self, token: TokenId) -> bool {
