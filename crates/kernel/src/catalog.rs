@@ -48,7 +48,7 @@ pub const SERVICES: &[Service] = &[
     server("market-analysis", 4008, "liquidity, spreads, arbitrage opportunities", false),
     server("monitoring", 4009, "health probes, metrics, alert rules, objectives", true),
     server("orchestration", 4010, "durable workflows", false),
-    server("production", 4011, "strategies, modes, profit and loss, kill switch", false),
+    server("production", 4011, "strategies, modes, profit and loss, kill switch", true),
     server("quality", 4012, "static analysis and test runners", false),
     server("recovery", 4013, "incidents, playbooks, snapshots, backup", false),
     server("risk-management", 4014, "limits, exposure, pre-trade checks", true),

@@ -11,6 +11,7 @@ pub mod logging;
 pub mod monitoring;
 pub mod outbound;
 mod percent;
+pub mod production;
 pub mod risk_management;
 #[cfg(test)]
 mod testing;
@@ -86,6 +87,7 @@ servers! {
     legacy: Legacy,
     logging: Logging,
     monitoring: Monitoring,
+    production: Production,
     risk_management: RiskManagement,
     utilities: Utilities,
 }
