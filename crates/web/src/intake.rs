@@ -1,5 +1,6 @@
 //! Other programs' log lines: the Loki push API, OTLP over HTTP, and plain lines of containers, on the logging server's port.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,6 +9,8 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use kernel::limits::{BODY_BYTES_MAX, BODY_TIME};
@@ -68,17 +71,85 @@ async fn take(
 
 async fn accept(door: &Door, remote: SocketAddr, headers: &HeaderMap, body: Body) -> Result<Response, Fault> {
     door.guard.admit(headers, remote, Access::Operate, "log intake").await?;
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(Fault::unsupported("compressed bodies are not read here").hint("send the body as it is"));
-    }
+    let packed = is_packed(headers)?;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let body = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES_MAX).collect())
         .await
         .map_err(|_| Fault::timeout("the body did not arrive in time"))?
         .map_err(|error| Fault::too_large(format!("body: {error}")).hint(format!("at most {BODY_BYTES_MAX} bytes")))?
         .to_bytes();
+    let body = if packed { unpacked(&body)? } else { body };
     for line in (door.reader)(&body, content_type, door.intake.clock.now_ms())? {
         door.intake.sink.push(line);
     }
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Whether the body is compressed with gzip, the one way that senders of log lines do.
+fn is_packed(headers: &HeaderMap) -> Result<bool, Fault> {
+    let encodings: Vec<&str> =
+        headers.get_all(header::CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?")).collect();
+    match encodings[..] {
+        [] | ["identity"] => Ok(false),
+        [one] if one.eq_ignore_ascii_case("gzip") || one.eq_ignore_ascii_case("x-gzip") => Ok(true),
+        _ => Err(Fault::unsupported(format!("bodies with Content-Encoding `{}` are not read here", encodings.join(", ")))
+            .hint("send gzip, or the body as it is")),
+    }
+}
+
+/// What was compressed. A small body can stand for an endless one, so it is unpacked up to what a body may have and no further.
+fn unpacked(body: &[u8]) -> Result<Bytes, Fault> {
+    let limit = BODY_BYTES_MAX as u64;
+    let mut whole = Vec::new();
+    let read = MultiGzDecoder::new(body).take(limit + 1).read_to_end(&mut whole);
+    read.map_err(|error| Fault::invalid(format!("the body is not gzip: {error}")))?;
+    if whole.len() as u64 > limit {
+        return Err(Fault::too_large("the body is too large once unpacked").hint(format!("at most {BODY_BYTES_MAX} bytes")));
+    }
+    Ok(whole.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzip(body: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_unpacked_has_a_bound() {
+        assert_eq!(unpacked(&gzip(b"a line")).unwrap(), "a line");
+        assert_eq!(unpacked(&[gzip(b"one "), gzip(b"two")].concat()).unwrap(), "one two", "members follow each other");
+        assert_eq!(unpacked(&gzip(&vec![b'x'; BODY_BYTES_MAX])).unwrap().len(), BODY_BYTES_MAX);
+        let bomb = gzip(&vec![b'x'; BODY_BYTES_MAX + 1]);
+        assert!(bomb.len() < BODY_BYTES_MAX / 100);
+        assert_eq!(unpacked(&bomb).unwrap_err().code, Code::TooLarge);
+        let whole = gzip(b"a line");
+        for bad in [&b"not gzip"[..], &whole[..whole.len() - 1], b""] {
+            assert_eq!(unpacked(bad).unwrap_err().code, Code::InvalidArgument, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn encodings_that_are_read() {
+        let packed = |encodings: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for encoding in encodings {
+                headers.append(header::CONTENT_ENCODING, http::HeaderValue::from_static(encoding));
+            }
+            is_packed(&headers).map_err(|fault| fault.code)
+        };
+        assert_eq!([packed(&[]), packed(&["identity"]), packed(&["gzip"])], [Ok(false), Ok(false), Ok(true)]);
+        for other in [&["zstd"][..], &["gzip, gzip"], &["gzip", "gzip"], &["deflate"]] {
+            assert_eq!(packed(other), Err(Code::Unsupported), "{other:?}");
+        }
+    }
 }

@@ -159,10 +159,10 @@ pub(super) fn decode(fields: &[Shape], value: &DynSolValue) -> Value {
     let list = |items: &[DynSolValue]| Value::Array(items.iter().map(|item| decode(fields, item)).collect());
     match value {
         DynSolValue::Bool(truth) => Value::Bool(*truth),
-        DynSolValue::Uint(size, _) => number(Sign::Positive, *size),
-        DynSolValue::Int(number_, _) => {
+        DynSolValue::Uint(size, bits) => number(Sign::Positive, *size, *bits),
+        DynSolValue::Int(number_, bits) => {
             let (sign, size) = number_.into_sign_and_abs();
-            number(sign, size)
+            number(sign, size, *bits)
         }
         DynSolValue::Address(address) => Value::String(Address(*address).to_string()),
         DynSolValue::String(text) => Value::String(text.clone()),
@@ -182,8 +182,12 @@ pub(super) fn decode(fields: &[Shape], value: &DynSolValue) -> Value {
     }
 }
 
-fn number(sign: Sign, size: U256) -> Value {
-    let small = i64::try_from(size).ok().filter(|small| *small as u64 <= EXACT_INTEGER_MAX);
+/// The widest integers that are JSON numbers, in bits: any value of theirs survives every reader.
+const NUMBER_BITS_MAX: usize = EXACT_INTEGER_MAX.count_ones() as usize;
+
+/// By the type and never by the value, so that a field does not change its kind from one answer to the next.
+fn number(sign: Sign, size: U256, bits: usize) -> Value {
+    let small = i64::try_from(size).ok().filter(|_| bits <= NUMBER_BITS_MAX);
     match (small, sign) {
         (Some(small), Sign::Positive) => small.into(),
         (Some(small), Sign::Negative) => (-small).into(),

@@ -1,8 +1,8 @@
 //! Contract encodings: pure functions between JSON values and the ABI's bytes.
 //!
-//! JSON values: integers are JSON numbers up to 2^53 − 1 and decimal text beyond (both are read, hexadecimal text too); addresses are
-//! checksummed; bytes are hexadecimal; arrays are arrays; a tuple is an object when all its components have names, otherwise an array
-//! (both are read).
+//! JSON values: integers of at most 48 bits (`uint48`, `int24`) are JSON numbers, wider ones (`uint56` to `uint256`) decimal text,
+//! whatever their value (both are read for either, and hexadecimal text too); addresses are checksummed; bytes are hexadecimal; arrays
+//! are arrays; a tuple is an object when all its components have names, otherwise an array (both are read).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -32,7 +32,7 @@ async fn encodings_answer_without_a_chain() {
         "0x00000000000000000000000070997970c51812dc3a010c7d01b50e0d17dc79c8",
     ]);
     let five = "0x0000000000000000000000000000000000000000000000000000000000000005";
-    bench.check_as(&anyone(), "decode_log", json!({ "topics": topics, "data": five }), expect![[r#"{"event":"Transfer(address,address,uint256)","args":[{"name":"from","type":"address","value":"0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"},{"name":"to","type":"address","value":"0x70997970C51812dc3A010C7d01b50e0d17dc79C8"},{"name":"value","type":"uint256","value":5}]}"#]]).await;
+    bench.check_as(&anyone(), "decode_log", json!({ "topics": topics, "data": five }), expect![[r#"{"event":"Transfer(address,address,uint256)","args":[{"name":"from","type":"address","value":"0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"},{"name":"to","type":"address","value":"0x70997970C51812dc3A010C7d01b50e0d17dc79C8"},{"name":"value","type":"uint256","value":"5"}]}"#]]).await;
     bench
         .check_as(
             &anyone(),

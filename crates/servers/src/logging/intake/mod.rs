@@ -1,7 +1,7 @@
 //! Log lines out of other programs' words: the Loki push API, OTLP over HTTP, and the output of containers.
 //!
 //! Pure functions from a body to lines. Bodies are foreign: everything is bounded, nothing panics, fields that are named like secrets
-//! are masked, and a body is taken whole or refused whole. Compressed bodies (`Content-Encoding`) are the door's affair.
+//! are masked, and a body is taken whole or refused whole. A body under `Content-Encoding` is unpacked at the door.
 
 mod hints;
 mod loki;

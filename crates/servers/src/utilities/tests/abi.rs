@@ -15,7 +15,7 @@ async fn values_encode_and_decode() {
         json!({ "function": "transfer(address,uint256)", "values": ["0x000000000000000000000000000000000000dEaD", 5] });
     check("abi_encode", transfer, expect![[r#"{"data":"0xa9059cbb000000000000000000000000000000000000000000000000000000000000dead0000000000000000000000000000000000000000000000000000000000000005","bytes":68}"#]]).await;
     let call = "0xa9059cbb000000000000000000000000000000000000000000000000000000000000dead0000000000000000000000000000000000000000000000000000000000000005";
-    check("abi_decode", json!({ "function": "transfer(address to, uint256 amount)", "data": call }), expect![[r#"{"values":[{"name":"to","type":"address","value":"0x000000000000000000000000000000000000dEaD"},{"name":"amount","type":"uint256","value":5}]}"#]]).await;
+    check("abi_decode", json!({ "function": "transfer(address to, uint256 amount)", "data": call }), expect![[r#"{"values":[{"name":"to","type":"address","value":"0x000000000000000000000000000000000000dEaD"},{"name":"amount","type":"uint256","value":"5"}]}"#]]).await;
     let word = format!("0x{:064x}", 42);
     check(
         "abi_decode",
