@@ -50,7 +50,8 @@ impl Gateway {
         let mut remotes = self.remotes.lock();
         let mut wanted: BTreeMap<String, Vec<Instance>> = BTreeMap::new();
         for instance in self.seen.lock().iter() {
-            let elsewhere = instance.kind == Kind::Server && instance.process != self.process;
+            let elsewhere =
+                instance.kind == Kind::Server && instance.process != self.process && instance.lost_ms.is_none();
             if elsewhere && self.local(&instance.service).is_none() {
                 wanted.entry(instance.service.clone()).or_default().push(instance.clone());
             }

@@ -85,7 +85,7 @@ pub(crate) fn unknown_tool(gateway: &Gateway, table: &Table, name: &str, known: 
     let of_ours = crate::names::split(name).filter(|(part, _)| gateway.expects(Kind::Server, part));
     if let Some((service, _)) = of_ours.filter(|(part, _)| !table.parts.iter().any(|there| there.name() == *part)) {
         return Fault::unavailable(format!("{service} does not serve now"))
-            .hint("its supervisor starts it again; try in a second")
+            .hint("its supervisor starts it again, try in a second; service_status says more")
             .data(json!({ "phase": "route" }))
             .into();
     }

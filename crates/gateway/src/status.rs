@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gateway::Gateway;
 use crate::part::Origin;
+use crate::upstream::UpstreamStatus;
 
 /// How long one look at a service or a part of the infrastructure may take.
 const LOOK_TIME: Duration = Duration::from_secs(2);
@@ -83,6 +84,10 @@ pub struct ServiceRow {
     pub url: Option<String>,
     /// The best of its instances.
     pub status: Status,
+    /// Since when it is lost: the last sign of life of its last copy, whose process ended without a word, in milliseconds since the Unix
+    /// epoch. It is forgotten after a day.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lost_ms: Option<UnixMs>,
     /// How many copies run.
     pub instances: u64,
     /// The version it runs in.
@@ -99,6 +104,16 @@ pub struct ServiceRow {
     pub tools: Vec<String>,
 }
 
+/// One third party's server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UpstreamRow {
+    /// How it stands, in the fleet's words.
+    pub status: Status,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub upstream: UpstreamStatus,
+}
+
 /// One service in full.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceDetail {
@@ -107,7 +122,7 @@ pub struct ServiceDetail {
     pub row: ServiceRow,
     /// What it looked at itself.
     pub checks: Vec<Check>,
-    /// Each copy.
+    /// Each copy; of a service that is lost, the last one.
     pub copies: Vec<Instance>,
 }
 
@@ -133,7 +148,7 @@ impl Gateway {
     pub async fn status(&self) -> SystemStatus {
         let (servers, agents, infrastructure, alerts) =
             tokio::join!(self.services(Kind::Server), self.services(Kind::Agent), self.infrastructure(), self.alerts());
-        let upstreams = self.upstreams().map(|all| all.list()).unwrap_or_default();
+        let upstreams = self.upstream_rows();
         let services = servers.iter().chain(&agents).map(|row| row.status);
         // A chain counts through the servers that stand on it: a fleet without them is whole without it.
         let parts = infrastructure.iter().filter(|(name, _)| *name != "chain").map(|(_, standing)| standing.status);
@@ -147,10 +162,17 @@ impl Gateway {
             uptime_seconds: self.seconds_since(self.started_ms),
             servers: Tally::of(servers.iter().map(|row| row.status)),
             agents: Tally::of(agents.iter().map(|row| row.status)),
-            upstreams: Tally::of(upstreams.iter().map(|one| one.state.health())),
+            upstreams: Tally::of(upstreams.iter().map(|one| one.status)),
             infrastructure,
             alerts,
         }
+    }
+
+    /// Every upstream of this fleet, by name.
+    pub fn upstream_rows(&self) -> Vec<UpstreamRow> {
+        // Before they are started, there are none.
+        let all = self.upstreams().map(|all| all.list()).unwrap_or_default();
+        all.into_iter().map(|upstream| UpstreamRow { status: upstream.state.health(), upstream }).collect()
     }
 
     /// Every server, or every agent, of this fleet, in the catalog's order.
@@ -188,7 +210,7 @@ impl Gateway {
 
     /// What copies in other processes say of what they depend on; with several, each check names its copy.
     async fn checks_elsewhere(&self, copies: &[Instance]) -> Vec<Check> {
-        let looks = copies.iter().map(|copy| async move {
+        let looks = copies.iter().filter(|copy| copy.lost_ms.is_none()).map(|copy| async move {
             let report = look("health", self.reach.health(copy, &self.ports.tasks)).await.and_then(|report| report);
             let checks =
                 report.map_or_else(|fault| vec![Check::down("health", fault.to_string())], |report| report.checks);
@@ -234,7 +256,8 @@ impl Gateway {
         let table = self.table();
         let of_it = table.entries.iter().filter(|entry| entry.part.origin() == Origin::Server);
         let tools = of_it.filter(|entry| kind == Kind::Server && entry.part.name() == name);
-        let started_ms = copies.iter().map(|copy| copy.started_ms).min();
+        let running = || copies.iter().filter(|copy| copy.lost_ms.is_none());
+        let started_ms = running().map(|copy| copy.started_ms).min();
         let uptime = match (&report, started_ms) {
             (Some(Ok(report)), _) => report.uptime_seconds,
             (_, Some(started_ms)) => self.seconds_since(started_ms),
@@ -244,9 +267,10 @@ impl Gateway {
             kind,
             about: facts.map(|facts| facts.about.to_owned()).unwrap_or_default(),
             port: facts.map_or(0, |facts| facts.port),
-            url: copies.first().map(|copy| copy.url.clone()),
+            url: running().next().map(|copy| copy.url.clone()),
             status: service_status(&copies, report.as_ref()),
-            instances: copies.len().max(usize::from(local.is_some())) as u64,
+            lost_ms: copies.iter().find_map(|copy| copy.lost_ms),
+            instances: running().count().max(usize::from(local.is_some())) as u64,
             version: copies
                 .first()
                 .map(|copy| copy.version.clone())
@@ -293,9 +317,11 @@ impl Gateway {
             .collect()
     }
 
-    /// Whether a service should run in this fleet.
+    /// Whether a service should run in this fleet: it was started here, or was lost elsewhere.
     pub(crate) fn expects(&self, kind: Kind, name: &str) -> bool {
+        let lost = |one: &Instance| one.lost_ms.is_some() && one.kind == kind && one.service == name;
         self.expected.iter().any(|service| service.kind == kind && service.name == name)
+            || self.seen.lock().iter().any(lost)
     }
 
     fn seconds_since(&self, ms: UnixMs) -> u64 {

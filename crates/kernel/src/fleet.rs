@@ -41,6 +41,10 @@ pub struct Instance {
     /// Why it last stopped or failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_error: Option<String>,
+    /// Set when it is lost: its last sign of life, in milliseconds since the Unix epoch. It is the last of its service that was seen, and
+    /// its process ended without a word.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lost_ms: Option<UnixMs>,
 }
 
 /// The port: what can be done to the services of this fleet. Implemented by the supervisor.

@@ -1,16 +1,24 @@
-//! Where the fleet's services are: each instance stands in the store for as long as somebody says that it lives.
+//! Where the fleet's services are: each instance stands in the store for as long as somebody says that it lives. Of a service none of
+//! whose instances lives, and none of which said that it leaves, the last one seen is remembered as lost.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::catalog::role;
+use crate::clock::timestamp;
 use crate::fleet::Instance;
+use crate::health::Status;
 use crate::store::{Expect, LIST_MAX, Store, Write};
-use crate::{Clock, Code, Fault, Result};
+use crate::{Clock, Code, Fault, Result, UnixMs};
 
 /// Where the instances are kept in the store, by id.
 pub const SPACE: &str = "registry";
+/// Where the last instance of each service is kept in the store, by the service's role.
+const LAST: &str = "registry_last";
+/// How long a service is remembered after its last sign of life.
+pub const REMEMBERED: Duration = Duration::from_secs(24 * 3_600);
 
 /// The registry. Cloning shares it.
 #[derive(Clone)]
@@ -53,32 +61,54 @@ impl Registry {
         Ok(())
     }
 
-    /// Takes an instance out at once. One that is not there is fine.
-    pub async fn remove(&self, id: &str) -> Result<()> {
-        self.store.commit(vec![Write::delete(SPACE, id)]).await.map(|_| ())
+    /// Takes an instance out at once: it says that it leaves, so it is not remembered. One that is not there is fine.
+    pub async fn remove(&self, instance: &Instance) -> Result<()> {
+        // Another instance of the service that lives says so again soon.
+        let writes = vec![Write::delete(SPACE, &instance.id), Write::delete(LAST, &role_of(instance))];
+        self.store.commit(writes).await.map(|_| ())
     }
 
-    /// Every registered instance, by service and id.
+    /// Every registered instance, by service and id, and of services that have none the one that is lost.
     pub async fn list(&self) -> Result<Vec<Instance>> {
-        let mut instances: Vec<Instance> = Vec::new();
+        let mut instances: Vec<Instance> = self.read(SPACE).await?.into_iter().map(|(instance, _)| instance).collect();
+        let lives = |lost: &Instance, all: &[Instance]| all.iter().any(|one| role_of(one) == role_of(lost));
+        for (last, seen_ms) in self.read(LAST).await? {
+            if !lives(&last, &instances) {
+                instances.push(lost(last, seen_ms));
+            }
+        }
+        instances.sort_by(|a, b| (&a.service, a.kind, &a.id).cmp(&(&b.service, b.kind, &b.id)));
+        Ok(instances)
+    }
+
+    /// Forgets the services that are lost: whoever starts the fleet anew says what belongs to it.
+    pub async fn forget_lost(&self) -> Result<()> {
+        let lost = self.list().await?.into_iter().filter(|instance| instance.lost_ms.is_some());
+        for instance in lost {
+            self.store.commit(vec![Write::delete(LAST, &role_of(&instance))]).await?;
+        }
+        Ok(())
+    }
+
+    /// The instances in a space, and when each was written.
+    async fn read(&self, space: &str) -> Result<Vec<(Instance, UnixMs)>> {
+        let mut instances = Vec::new();
         let mut after = None;
         loop {
-            let page = self.store.list(SPACE, "", after.as_deref(), LIST_MAX).await?;
+            let page = self.store.list(space, "", after.as_deref(), LIST_MAX).await?;
             let full = page.len() == LIST_MAX;
             after = page.last().map(|entry| entry.key.clone());
             for entry in page {
                 match serde_json::from_str(&entry.value) {
-                    Ok(instance) => instances.push(instance),
+                    Ok(instance) => instances.push((instance, entry.updated_ms)),
                     // Another version's words; its instance must not hide the others.
                     Err(error) => tracing::warn!(%error, id = entry.key, "registered instance cannot be read"),
                 }
             }
             if !full {
-                break;
+                return Ok(instances);
             }
         }
-        instances.sort_by(|a, b| (&a.service, &a.id).cmp(&(&b.service, &b.id)));
-        Ok(instances)
     }
 
     /// Resolves when the list may have changed since this call, ended leases included: a nudge to list again.
@@ -88,8 +118,18 @@ impl Registry {
 
     async fn put(&self, instance: &Instance, ttl: Duration, expect: Expect) -> Result<u64> {
         let value = serde_json::to_string(instance).map_err(|error| Fault::internal(format!("instance: {error}")))?;
-        let ends_ms = self.clock.now_ms() + ttl.as_millis() as i64;
-        let write = Write::put(SPACE, &instance.id, value).expecting(expect).expiring_at(ends_ms);
-        self.store.commit(vec![write]).await
+        let after = |time: Duration| self.clock.now_ms() + time.as_millis() as i64;
+        let last = Write::put(LAST, &role_of(instance), value.clone()).expiring_at(after(REMEMBERED));
+        let write = Write::put(SPACE, &instance.id, value).expecting(expect).expiring_at(after(ttl));
+        self.store.commit(vec![write, last]).await
     }
+}
+
+fn role_of(instance: &Instance) -> String {
+    role(instance.kind, &instance.service)
+}
+
+fn lost(last: Instance, seen_ms: UnixMs) -> Instance {
+    let last_error = Some(format!("no sign of life since {}", timestamp(seen_ms)));
+    Instance { status: Status::Down, lost_ms: Some(seen_ms), last_error, ..last }
 }

@@ -37,6 +37,8 @@ pub trait Coordinator: Send + Sync + 'static {
     async fn servers(&self) -> Result<Value, Fault>;
     /// `GET /agents`.
     async fn agents(&self) -> Result<Value, Fault>;
+    /// `GET /upstreams`.
+    async fn upstreams(&self) -> Result<Value, Fault>;
     /// `POST /command`: an answer per target.
     async fn command(&self, body: Value, caller: Caller) -> Result<Value, Fault>;
     /// `POST /servers/{name}/restart` and `POST /agents/{name}/restart`.
@@ -80,6 +82,7 @@ pub fn routes(doors: Doors) -> Router {
         .route("/status", get(status))
         .route("/servers", get(servers))
         .route("/agents", get(agents))
+        .route("/upstreams", get(upstreams))
         .route("/command", post(command))
         .route("/servers/{name}/restart", post(restart_server))
         .route("/agents/{name}/restart", post(restart_agent))
@@ -122,6 +125,7 @@ macro_rules! read {
 read!(status);
 read!(servers);
 read!(agents);
+read!(upstreams);
 
 async fn command(
     State(doors): State<Doors>,

@@ -23,6 +23,7 @@ fn operations() -> Vec<Operation> {
         get("/status", "The whole system: mode, services, infrastructure, alerts"),
         get("/servers", "Every MCP server: port, URL, state, instances, tools"),
         get("/agents", "Every agent: port, URL, state, instances"),
+        get("/upstreams", "Every third party's server: state, tools, what is held, last error"),
         get("/health", "The coordinator's own health; 503 when it cannot serve"),
         get("/health/live", "Whether the process lives"),
         get("/health/ready", "Whether calls may be sent here"),

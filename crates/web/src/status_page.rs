@@ -63,13 +63,14 @@ async fn overview(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     page.guard.admit(&headers, remote, Access::Read, "the status page").await?;
-    let (status, servers, agents) =
-        (page.coordinator.status().await?, page.coordinator.servers().await?, page.coordinator.agents().await?);
-    let text = render(&status, &servers, &agents).into_string();
+    let fleet = &page.coordinator;
+    let (status, servers, agents) = (fleet.status().await?, fleet.servers().await?, fleet.agents().await?);
+    let text = render(&status, &servers, &agents, &fleet.upstreams().await?).into_string();
     Ok(([(header::CONTENT_SECURITY_POLICY, CSP), (header::REFRESH, "5")], Html(text)).into_response())
 }
 
-fn render(status: &Value, servers: &Value, agents: &Value) -> Markup {
+fn render(status: &Value, servers: &Value, agents: &Value, upstreams: &Value) -> Markup {
+    let some = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
     let word = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     html! {
         (DOCTYPE)
@@ -86,7 +87,8 @@ fn render(status: &Value, servers: &Value, agents: &Value) -> Markup {
                 }
                 h2 { "Servers" }
                 (table_of(servers))
-                @if agents.as_array().is_some_and(|agents| !agents.is_empty()) { h2 { "Agents" } (table_of(agents)) }
+                @if some(agents) { h2 { "Agents" } (table_of(agents)) }
+                @if some(upstreams) { h2 { "Upstreams" } (upstreams_table(upstreams)) }
                 h2 { "Infrastructure" }
                 div.wide { table {
                     tbody { @for (name, part) in status["infrastructure"].as_object().into_iter().flatten() {
@@ -110,6 +112,23 @@ fn table_of(services: &Value) -> Markup {
                     td { (service["instances"]) }
                     td { (service["tools"].as_array().map_or(0, Vec::len)) }
                     td { (service["last_error"].as_str().unwrap_or_default()) }
+                }
+            } }
+        } }
+    }
+}
+
+fn upstreams_table(upstreams: &Value) -> Markup {
+    html! {
+        div.wide { table {
+            thead { tr { th { "upstream" } th { "state" } th { "tools" } th { "held" } th { "last error" } } }
+            tbody { @for upstream in upstreams.as_array().into_iter().flatten() {
+                tr {
+                    td { (upstream["name"].as_str().unwrap_or_default()) }
+                    td { (state(upstream["status"].as_str().unwrap_or("unknown"))) }
+                    td { (upstream["tools"]) }
+                    td { (upstream["held"].as_array().map_or(0, Vec::len)) }
+                    td { (upstream["last_error"].as_str().unwrap_or_default()) }
                 }
             } }
         } }
@@ -149,6 +168,7 @@ pub fn index() -> String {
         ("/status", "the system's state"),
         ("/servers", "every MCP server"),
         ("/agents", "every agent"),
+        ("/upstreams", "every third party's server"),
         ("/health", "health of the coordinator"),
         ("/metrics", "figures for Prometheus"),
         ("/events", "events as they come (SSE)"),
@@ -175,7 +195,7 @@ mod tests {
     fn hostile_names_stay_text() {
         let servers =
             serde_json::json!([{ "name": "<script>alert(1)</script>", "status": "\"><img>", "last_error": "<b>" }]);
-        let page = render(&serde_json::json!({}), &servers, &serde_json::json!([])).into_string();
+        let page = render(&serde_json::json!({}), &servers, &servers, &servers).into_string();
         assert!(!page.contains("<script>") && !page.contains("<img>") && !page.contains("<b></td>"), "{page}");
     }
 }

@@ -45,8 +45,11 @@ fn summary(status: &Value, url: &str) -> Result<(), Fault> {
     let cell = |pointer: &str| output::cell(status.pointer(pointer).unwrap_or(&Value::Null));
     output::line(&format!("{} at {url}, mode {}, version {}", cell("/status"), cell("/mode"), cell("/version")))?;
     output::line(&format!("servers   {} of {} healthy", cell("/servers/healthy"), cell("/servers/total")))?;
-    if status["agents"]["total"] != 0 {
-        output::line(&format!("agents    {} of {} healthy", cell("/agents/healthy"), cell("/agents/total")))?;
+    for part in ["agents", "upstreams"] {
+        let (healthy, total) = (cell(&format!("/{part}/healthy")), cell(&format!("/{part}/total")));
+        if total != "0" {
+            output::line(&format!("{part:<9} {healthy} of {total} healthy"))?;
+        }
     }
     output::line(&format!("up for    {} s", cell("/uptime_seconds")))?;
     for (part, state) in status["infrastructure"].as_object().into_iter().flatten() {
@@ -57,7 +60,7 @@ fn summary(status: &Value, url: &str) -> Result<(), Fault> {
 
 /// Lists what runs.
 pub async fn ps(global: &Global) -> Result<ExitCode, Fault> {
-    list(global, &["/servers", "/agents"]).await
+    list(global, &["/servers", "/agents", "/upstreams"]).await
 }
 
 /// Lists what these pages of the coordinator do.
@@ -74,10 +77,18 @@ pub async fn list(global: &Global, pages: &[&str]) -> Result<ExitCode, Fault> {
     let rows: Vec<Vec<String>> = all
         .iter()
         .map(|service| {
-            let tools = service["tools"].as_array().map_or(0, Vec::len).to_string();
             let cell = |name: &str| output::cell(&service[name]);
-            let name = if service["kind"] == "agent" { format!("{AGENT}{}", cell("name")) } else { cell("name") };
-            vec![name, cell("status"), cell("port"), cell("instances"), tools, cell("url"), cell("last_error")]
+            // An upstream counts its tools and has a place, which may be a program.
+            let (tools, place) = match service["tools"].as_array() {
+                Some(tools) => (tools.len().to_string(), cell("url")),
+                None => (cell("tools"), cell("place")),
+            };
+            let name = match service["kind"].as_str() {
+                Some("agent") => format!("{AGENT}{}", cell("name")),
+                Some(_) => cell("name"),
+                None => format!("upstream:{}", cell("name")),
+            };
+            vec![name, cell("status"), cell("port"), cell("instances"), tools, place, cell("last_error")]
         })
         .collect();
     output::table(&["service", "status", "port", "instances", "tools", "url", "last error"], &rows)?;

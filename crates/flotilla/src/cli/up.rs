@@ -71,7 +71,7 @@ impl Serve {
         }
         services.sort_by_key(|service| service.port);
         services.dedup();
-        run(global, &loaded, "serve", services, self.verbose)
+        run(global, &loaded, fleet::SERVE, services, self.verbose)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gateway::command::Command;
 use gateway::coordinator::{RESTART_SERVICE, RestartServiceRequest, RestartServiceResponse};
-use gateway::status::{ServiceRow, SystemStatus};
+use gateway::status::{ServiceRow, SystemStatus, UpstreamRow};
 use gateway::{Gateway, Selector};
 use kernel::fleet::{Instance, Kind};
 use kernel::{Caller, Fault, Role, Trace};
@@ -50,6 +50,10 @@ impl Coordinator for Rest {
         json_of(&self.gateway.services(Kind::Agent).await)
     }
 
+    async fn upstreams(&self) -> Result<Value, Fault> {
+        json_of(&self.gateway.upstream_rows())
+    }
+
     async fn command(&self, body: Value, caller: Caller) -> Result<Value, Fault> {
         let command: Command = serde_path_to_error::deserialize(&body).map_err(|error| {
             let path = error.path().to_string();
@@ -82,6 +86,7 @@ impl Coordinator for Rest {
             ("/status", mcp::schema::output::<SystemStatus>()),
             ("/servers", services.clone()),
             ("/agents", services),
+            ("/upstreams", json!({ "type": "array", "items": mcp::schema::output::<UpstreamRow>() })),
             ("/servers/{name}/restart", copies.clone()),
             ("/agents/{name}/restart", copies),
             ("/health", mcp::schema::output::<kernel::health::Report>()),

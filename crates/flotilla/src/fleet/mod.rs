@@ -38,6 +38,9 @@ const DOORS_TIME: Duration = Duration::from_secs(12);
 /// How long services may take to come up before `up` shows how far they are.
 const FIRST_START_TIME: Duration = Duration::from_secs(30);
 
+/// The mode of a process that runs chosen services of a fleet.
+pub const SERVE: &str = "serve";
+
 /// The services a mode starts.
 pub fn services_of(mode: Mode) -> Vec<&'static catalog::Service> {
     const CORE: [&str; 6] = [COORDINATOR, "coordination", "monitoring", "utilities", "logging", "agent:monitoring"];
@@ -82,6 +85,10 @@ pub async fn start(
     let with_agents = services.iter().any(|service| service.kind == Kind::Agent);
     let dashboard = if with_coordinator { Some(bind_port(config, DASHBOARD_PORT).await?) } else { None };
     let parts = Parts::build(loaded, output).await?;
+    if mode != SERVE {
+        // `up` says what the fleet is; `serve` adds to one that others miss a part of.
+        parts.supervisor.forget_lost().await?;
+    }
     let gateway = parts.gateway(config, mode, services)?;
     let mut note = RunNote { pid: std::process::id(), coordinator: None, dashboard: None, services: BTreeMap::new() };
     let supervisor = Arc::clone(&parts.supervisor);

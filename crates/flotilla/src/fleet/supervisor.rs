@@ -61,6 +61,11 @@ impl Supervisor {
         self.settled.notify_one();
     }
 
+    /// Forgets services that other processes took with them when they ended suddenly.
+    pub async fn forget_lost(&self) -> Result<()> {
+        self.registry.forget_lost().await
+    }
+
     /// Waits for the next change of a unit's state.
     pub async fn settled(&self) {
         self.settled.notified().await;
@@ -104,7 +109,7 @@ impl Supervisor {
 
     async fn leave(&self) {
         for unit in self.units() {
-            if let Err(fault) = self.registry.remove(&unit.instance().id).await {
+            if let Err(fault) = self.registry.remove(&unit.instance()).await {
                 tracing::warn!(%fault, service = unit.spec.role(), "not removed from the registry; its lease will end");
             }
         }
@@ -195,6 +200,8 @@ impl Fleet for Supervisor {
                 None => all.push(own),
             }
         }
+        let here = |role: &str| self.units.read().contains_key(role);
+        all.retain(|instance| instance.lost_ms.is_none() || !here(&role_of(instance)));
         all.sort_by(|a, b| (&a.service, a.kind, &a.id).cmp(&(&b.service, b.kind, &b.id)));
         Ok(all)
     }
@@ -213,10 +220,15 @@ impl Fleet for Supervisor {
                 None => fault.hint("`flotilla ps` lists what runs"),
             });
         }
+        if let Some(lost_ms) = before.iter().find_map(|instance| instance.lost_ms).filter(|_| unit.is_none()) {
+            let text = format!("{service} has given no sign of life since {}", kernel::clock::timestamp(lost_ms));
+            return Err(Fault::unavailable(text).hint(format!("start it where it ran: `flotilla serve {service}`")));
+        }
         if let Some(unit) = unit {
             unit.restart(reason).await?;
         }
-        let elsewhere: Vec<Instance> = before.into_iter().filter(|instance| instance.process != self.process).collect();
+        let elsewhere = before.into_iter().filter(|one| one.process != self.process && one.lost_ms.is_none());
+        let elsewhere: Vec<Instance> = elsewhere.collect();
         if !elsewhere.is_empty() {
             self.restart_elsewhere(service, reason, &elsewhere).await?;
         }

@@ -160,6 +160,7 @@ impl Unit {
             started_ms: state.started_ms,
             restarts: state.restarts,
             last_error: state.last_error,
+            lost_ms: None,
         }
     }
 

@@ -120,11 +120,24 @@ fn a_process_that_dies_leaves_and_comes_back() {
     assert!(refused.starts_with("unavailable: "), "{refused}");
     assert!(mcp.call("utilities__keccak256", json!({ "data": "x" })).is_ok(), "nobody else is hurt");
     assert!(mcp.call("legacy__list_aliases", json!({})).is_ok(), "nobody else is hurt");
-    wait_for("its services leave", LIMIT, || (!several.is_healthy("coordination")).then_some(()));
+    let row = || {
+        let rows = several.home.cli(&["ps", "--json"]).json();
+        rows.as_array().unwrap().iter().find(|row| row["name"] == "coordination").cloned().unwrap()
+    };
+    let lost = wait_for("it is seen that it is lost", LIMIT, || Some(row()).filter(|row| !row["lost_ms"].is_null()));
+    assert_eq!((&lost["status"], &lost["instances"], &lost["url"]), (&json!("down"), &json!(0), &Value::Null), "{lost}");
+    assert!(several.home.cli(&["ps"]).out.contains("no sign of life since 20"));
+    let status: Value = serde_json::from_str(&several.home.cli(&["status", "--json"]).out).unwrap();
+    assert_eq!(status["servers"]["down"], 2, "{status}");
+    let refused = put(2).unwrap_err();
+    assert!(refused.starts_with("unavailable: "), "{refused}");
+    let again = several.home.cli(&["restart", "coordination"]);
+    assert!(again.err.contains("flotilla serve coordination"), "{again:?}");
     several.core = several.home.start(&CORE);
     wait_for("it is found again", LIMIT, || put(3).ok());
     assert_eq!(mcp.call("coordination__kv_get", json!({ "key": "k" })).unwrap()["entry"]["value"], 3);
     wait_for("its services are back", LIMIT, || several.is_healthy("coordination").then_some(()));
+    assert_eq!(row()["lost_ms"], Value::Null);
 }
 
 #[test]

@@ -51,6 +51,19 @@ fn text(fleet: &Fleet, tool: &str, arguments: Value) -> String {
 }
 
 #[test]
+fn it_is_seen_beside_the_services() {
+    let Some(fleet) = fleet("") else { return };
+    let listed = fleet.get("/upstreams").ok();
+    assert_eq!((&listed[0]["name"], &listed[0]["status"]), (&json!("third"), &json!("healthy")), "{listed}");
+    let ps = fleet.cli(&["ps"]).ok();
+    let row = ps.lines().find(|line| line.starts_with("upstream:third ")).unwrap_or_else(|| panic!("{ps}"));
+    assert!(row.contains("healthy"), "{row}");
+    assert!(fleet.cli(&["status"]).out.contains("upstreams 1 of 1 healthy"));
+    let page = crate::harness::http::send("GET", fleet.process.screen["dashboard"].as_str().unwrap(), &[], b"");
+    assert!(page.body.contains("<h2>Upstreams</h2>") && page.body.contains("third"), "{}", page.body);
+}
+
+#[test]
 fn its_tools_join_the_fleet_and_its_bytes_arrive_untouched() {
     let Some(fleet) = fleet("") else { return };
     assert_eq!(fleet.mcp("/mcp/third").tool_names(), ["echo", "pid", "wait_for_file", "hang", "die"]);

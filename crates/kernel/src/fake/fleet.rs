@@ -34,6 +34,7 @@ impl FakeFleet {
             started_ms,
             restarts: 0,
             last_error: None,
+            lost_ms: None,
         }
     }
 

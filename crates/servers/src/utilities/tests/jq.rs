@@ -13,7 +13,7 @@ use crate::testing::admin;
 
 /// What a program makes of an input, outputs separated by spaces, or why it does not. The input goes there as it is written.
 async fn ran(program: &str, input: &str) -> String {
-    ran_for(1, program, input).await
+    ran_for(30, program, input).await
 }
 
 async fn ran_for(seconds: u64, program: &str, input: &str) -> String {
@@ -328,7 +328,7 @@ async fn what_would_not_end_meets_a_limit() {
         "[[range(100000)] | combinations(5)] | length",
         "reduce range(100) as $x (2; . * .) | tostring | length | range(infinite) | empty",
     ];
-    let bench = Arc::new(bench());
+    let bench = Arc::new(hurried());
     let mut running = tokio::task::JoinSet::new();
     for program in programs {
         let bench = Arc::clone(&bench);
@@ -341,10 +341,13 @@ async fn what_would_not_end_meets_a_limit() {
     while let Some(ended) = running.join_next().await {
         ended.unwrap();
     }
-    assert_eq!(
-        bench.shown(&admin(), "query_json", json!({ "program": "1 + 1" })).await,
-        r#"{"outputs":[2],"limited":false}"#
-    );
+    // The next one runs. On a machine that has more to do even this may take longer than its second: then it is asked again.
+    let two = async {
+        while bench.shown(&admin(), "query_json", json!({ "program": "1 + 1" })).await
+            != r#"{"outputs":[2],"limited":false}"#
+        {}
+    };
+    tokio::time::timeout(Duration::from_secs(60), two).await.expect("what ends is answered");
 }
 
 /// Chains as long as programs may make them, which are dropped link within link.
