@@ -21,11 +21,11 @@ pub struct DataDir {
 pub struct RunNote {
     /// The process.
     pub pid: u32,
-    /// The coordinator's URL, if this process has it.
+    /// The coordinator's URL for everybody, if this process has it.
     pub coordinator: Option<String>,
     /// The status page's URL, if this process has it.
     pub dashboard: Option<String>,
-    /// The URL of every service of this process, by name; an agent's is `agent:NAME`.
+    /// The URL of every service of this process, by name; an agent's is `agent:NAME`. This is where the fleet itself finds it.
     pub services: std::collections::BTreeMap<String, String>,
 }
 

@@ -92,8 +92,11 @@ fn is_packed(headers: &HeaderMap) -> Result<bool, Fault> {
     match encodings[..] {
         [] | ["identity"] => Ok(false),
         [one] if one.eq_ignore_ascii_case("gzip") || one.eq_ignore_ascii_case("x-gzip") => Ok(true),
-        _ => Err(Fault::unsupported(format!("bodies with Content-Encoding `{}` are not read here", encodings.join(", ")))
-            .hint("send gzip, or the body as it is")),
+        _ => Err(Fault::unsupported(format!(
+            "bodies with Content-Encoding `{}` are not read here",
+            encodings.join(", ")
+        ))
+        .hint("send gzip, or the body as it is")),
     }
 }
 
@@ -104,7 +107,9 @@ fn unpacked(body: &[u8]) -> Result<Bytes, Fault> {
     let read = MultiGzDecoder::new(body).take(limit + 1).read_to_end(&mut whole);
     read.map_err(|error| Fault::invalid(format!("the body is not gzip: {error}")))?;
     if whole.len() as u64 > limit {
-        return Err(Fault::too_large("the body is too large once unpacked").hint(format!("at most {BODY_BYTES_MAX} bytes")));
+        return Err(
+            Fault::too_large("the body is too large once unpacked").hint(format!("at most {BODY_BYTES_MAX} bytes"))
+        );
     }
     Ok(whole.into())
 }

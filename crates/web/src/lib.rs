@@ -13,7 +13,9 @@ pub mod openapi;
 pub mod problem;
 pub mod service;
 pub mod status_page;
+pub mod tls;
 pub mod v1;
 
 pub use coordinator::Coordinator;
 pub use listener::{Bound, bind};
+pub use tls::Tls;

@@ -10,13 +10,16 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use kernel::limits::{CONNECTIONS_MAX, HEAD_TIME};
 use kernel::metrics::Metrics;
 use kernel::{Fault, OnEnd, Tasks};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
+
+use crate::tls::Tls;
 
 /// How long requests under way may take to end once a listener stops.
 pub const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -53,13 +56,13 @@ pub async fn bind(address: SocketAddr) -> Result<Bound, Fault> {
 }
 
 impl Bound {
-    /// Serves `router` until `tasks` stop; then finishes what is under way.
-    pub fn serve(self, router: Router, tasks: &Tasks, metrics: Metrics) {
+    /// Serves `router` until `tasks` stop; then finishes what is under way. Over TLS when given a certificate.
+    pub fn serve(self, router: Router, tls: Option<Tls>, tasks: &Tasks, metrics: Metrics) {
         let owner = tasks.clone();
-        tasks.spawn("listener", OnEnd::StopOwner, async move { self.run(router, owner, metrics).await });
+        tasks.spawn("listener", OnEnd::StopOwner, async move { self.run(router, tls, owner, metrics).await });
     }
 
-    async fn run(self, router: Router, tasks: Tasks, metrics: Metrics) {
+    async fn run(self, router: Router, tls: Option<Tls>, tasks: Tasks, metrics: Metrics) {
         let graceful = GracefulShutdown::new();
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let stopping = tasks.stopping();
@@ -79,7 +82,17 @@ impl Bound {
             };
             // Past the limit the connection is closed at once: a client sees that, and a queue would only hide it.
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
-            let connection = connection(stream, remote, router.clone(), &graceful);
+            // Without this an event on a stream waits 40 ms for the client's acknowledgement.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY not set");
+            }
+            let (router, watcher, tls) = (router.clone(), graceful.watcher(), tls.clone());
+            let connection = async move {
+                match tls {
+                    Some(tls) => connection(tls.greet(stream).await?, remote, router, watcher).await,
+                    None => connection(stream, remote, router, watcher).await,
+                }
+            };
             let metrics = metrics.clone();
             tasks.spawn("connection", OnEnd::Done, async move {
                 metrics.connections.inc();
@@ -97,16 +110,12 @@ impl Bound {
     }
 }
 
-fn connection(
-    stream: TcpStream,
-    remote: SocketAddr,
-    router: Router,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send + 'static {
-    // Without this an event on a stream waits 40 ms for the client's acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY not set");
-    }
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+async fn connection<S>(stream: S, remote: SocketAddr, router: Router, watcher: Watcher) -> Ended
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let router = router.clone();
         async move {
@@ -118,8 +127,7 @@ fn connection(
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
-    let watched = graceful.watcher();
-    async move { watched.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await }
+    watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
 }
 
 /// The process that listens on `port`, as `name (pid N)`.

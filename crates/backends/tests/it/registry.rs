@@ -62,7 +62,10 @@ async fn what_is_lost_is_remembered_until_it_is_back_or_forgotten(kit: Kit) {
     };
     assert_eq!(shown().await, "a-2 Healthy None, b-1 Down Some(0)", "another copy of a lives");
     let lost = there.list().await.unwrap().remove(1);
-    assert_eq!(lost.last_error.as_deref(), Some(&*format!("no sign of life since {}", kernel::clock::timestamp(START_MS))));
+    assert_eq!(
+        lost.last_error.as_deref(),
+        Some(&*format!("no sign of life since {}", kernel::clock::timestamp(START_MS)))
+    );
     here.register(Instance { id: "b-2".into(), ..instance("b") }, TTL).await.unwrap();
     assert_eq!(shown().await, "a-2 Healthy None, b-2 Healthy None", "it is back");
     kit.clock.advance_ms(5_000);

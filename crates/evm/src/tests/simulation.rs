@@ -40,7 +40,11 @@ async fn a_swap_moves_what_the_chain_then_moves() {
     let swap = swap(&sandbox, me, json!(0)).await;
     let simulation = sandbox.node.simulate(&swap, &[], BlockId::Latest).await.unwrap();
     assert_eq!((simulation.success, simulation.method, &simulation.revert), (true, Tracing::DebugTraceCall, &None));
-    let bought = Encodings.decode_output(SWAP, &simulation.return_data).unwrap()[0].value[1].as_str().unwrap().parse::<u64>().unwrap();
+    let bought = Encodings.decode_output(SWAP, &simulation.return_data).unwrap()[0].value[1]
+        .as_str()
+        .unwrap()
+        .parse::<u64>()
+        .unwrap();
 
     let native: Vec<_> = simulation.native_changes.unwrap().into_iter().map(|c| (c.account, c.change_wei)).collect();
     assert_eq!(native.len(), 2, "the router passes the coin on: {native:?}");

@@ -7,6 +7,7 @@ use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use kernel::catalog::COORDINATOR;
 use kernel::limits::ANSWER_BYTES_MAX;
 use kernel::{Code, Fault, Secret};
 use serde::Deserialize;
@@ -31,7 +32,8 @@ impl Api {
     pub fn connect(global: &Global) -> Result<Self, Fault> {
         let loaded = global.load(Vec::new())?;
         let data = DataDir::open(&loaded.config.fleet.data_dir)?;
-        let running = data.running().into_iter().find_map(|note| note.coordinator);
+        // On this machine by the door for the fleet itself: over TLS it would have to trust a certificate that may be anybody's.
+        let running = data.running().into_iter().find_map(|mut note| note.services.remove(COORDINATOR));
         let url = global.url.clone().or(running).unwrap_or_else(|| "http://127.0.0.1:4000".into());
         let key = global.token.clone().map(Secret::new).or_else(|| data.cli_key());
         Ok(Self { url: url.trim_end_matches('/').to_owned(), key })

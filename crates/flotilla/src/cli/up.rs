@@ -1,5 +1,6 @@
 //! `up` and `serve`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use kernel::{Fault, catalog};
@@ -16,12 +17,9 @@ pub struct Up {
     /// What to start
     #[arg(long, value_enum)]
     mode: Option<Mode>,
-    /// Start without a local chain
-    #[arg(long)]
-    no_sandbox: bool,
-    /// Show every log line
-    #[arg(long, short)]
-    verbose: bool,
+    /// What both take.
+    #[command(flatten)]
+    shared: Shared,
 }
 
 /// Run chosen services in this process; they find the others through the data folder.
@@ -30,9 +28,22 @@ pub struct Serve {
     /// The services; an agent is `agent:NAME`
     #[arg(required = true, value_name = "ROLE")]
     roles: Vec<String>,
+    /// What both take.
+    #[command(flatten)]
+    shared: Shared,
+}
+
+#[derive(Debug, clap::Args)]
+struct Shared {
     /// Start without a local chain
     #[arg(long)]
     no_sandbox: bool,
+    /// Serve the coordinator and the status page over TLS with this certificate chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Show every log line
     #[arg(long, short)]
     verbose: bool,
@@ -41,21 +52,21 @@ pub struct Serve {
 impl Up {
     /// Runs the command until a signal.
     pub fn run(self, global: &Global) -> Result<ExitCode, Fault> {
-        let mut flags = sandbox_flag(self.no_sandbox);
+        let mut flags = self.shared.flags();
         if let Some(mode) = self.mode {
             flags.push(("fleet.mode", "--mode", json!(mode)));
         }
         let loaded = global.load(flags)?;
         let mode = loaded.config.fleet.mode;
         let name = json!(mode).as_str().unwrap_or_default().to_owned();
-        run(global, &loaded, &name, services_of(mode), self.verbose)
+        run(global, &loaded, &name, services_of(mode), self.shared.verbose)
     }
 }
 
 impl Serve {
     /// Runs the command until a signal.
     pub fn run(self, global: &Global) -> Result<ExitCode, Fault> {
-        let loaded = global.load(sandbox_flag(self.no_sandbox))?;
+        let loaded = global.load(self.shared.flags())?;
         let all: Vec<_> = catalog::servers().chain(catalog::agents()).collect();
         let known: Vec<String> = all.iter().map(|service| service.role()).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -71,12 +82,21 @@ impl Serve {
         }
         services.sort_by_key(|service| service.port);
         services.dedup();
-        run(global, &loaded, fleet::SERVE, services, self.verbose)
+        run(global, &loaded, fleet::SERVE, services, self.shared.verbose)
     }
 }
 
-fn sandbox_flag(no_sandbox: bool) -> Vec<(&'static str, &'static str, serde_json::Value)> {
-    if no_sandbox { vec![("chain.sandbox.enabled", "--no-sandbox", json!(false))] } else { Vec::new() }
+impl Shared {
+    /// The keys of the configuration that the flags set.
+    fn flags(&self) -> Vec<(&'static str, &'static str, serde_json::Value)> {
+        let mut flags = Vec::new();
+        if self.no_sandbox {
+            flags.push(("chain.sandbox.enabled", "--no-sandbox", json!(false)));
+        }
+        let files = [("http.tls_cert", "--tls-cert", &self.tls_cert), ("http.tls_key", "--tls-key", &self.tls_key)];
+        flags.extend(files.into_iter().filter_map(|(key, flag, file)| Some((key, flag, json!(file.as_ref()?)))));
+        flags
+    }
 }
 
 fn run(

@@ -110,6 +110,13 @@ pub struct HttpConfig {
     /// The address other processes reach this one under, when it is not `bind`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advertise: Option<String>,
+    /// A certificate chain in PEM. With it the coordinator and the status page are served over TLS on `bind`, and all other services on
+    /// 127.0.0.1 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
 }
 
 impl Default for HttpConfig {
@@ -120,6 +127,8 @@ impl Default for HttpConfig {
             hosts: Vec::new(),
             origins: Vec::new(),
             advertise: None,
+            tls_cert: None,
+            tls_key: None,
         }
     }
 }
@@ -191,6 +200,12 @@ impl Config {
         if self.auth.anonymous_role.is_some() && !self.http.bind.is_loopback() {
             return Err(Fault::invalid(format!("auth.anonymous_role is set while http.bind is {}", self.http.bind))
                 .hint("callers without a key are only let in on loopback: set http.bind = \"127.0.0.1\", or give them keys"));
+        }
+        if self.http.tls_cert.is_some() != self.http.tls_key.is_some() {
+            let (given, missing) =
+                if self.http.tls_cert.is_some() { ("tls_cert", "tls_key") } else { ("tls_key", "tls_cert") };
+            return Err(Fault::invalid(format!("http.{given} is set and http.{missing} is not"))
+                .hint("TLS needs both: --tls-cert FILE --tls-key FILE"));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ mod supervisor;
 mod unit;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use kernel::health::Status;
 use kernel::{Fault, OnEnd, Result};
 use servers::MarketPorts;
 use web::service::{HealthDoors, ServiceDoors};
-use web::{Bound, bind};
+use web::{Bound, Tls, bind};
 
 use crate::config::{Config, Loaded, Mode, Ports as PortChoice};
 use crate::data::RunNote;
@@ -31,6 +31,8 @@ use unit::{Factory, Unit};
 pub use documentation::{agents_documentation, documentation};
 pub use screen::Screen;
 
+/// This machine, and nobody else.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// How long a fleet may take to stop.
 const DRAIN_TIME: Duration = Duration::from_secs(25);
 /// How long what is under way at the doors may take of that.
@@ -66,6 +68,10 @@ pub struct Running {
 struct Door {
     spec: &'static catalog::Service,
     bound: Bound,
+    /// Where the fleet itself finds it.
+    url: String,
+    /// Where everybody else does, over TLS: the coordinator's, when there is a certificate.
+    public: Option<Bound>,
 }
 
 /// Starts `services` in this process.
@@ -79,11 +85,13 @@ pub async fn start(
     output: &Output,
 ) -> Result<Running> {
     let config = &loaded.config;
+    let tls = tls_of(config)?;
     // Ports first: the commonest trouble shows before anything else is touched.
-    let doors = bind_all(config, &services).await?;
+    let doors = bind_all(config, &services, tls.is_some()).await?;
     let with_coordinator = services.iter().any(|service| service.role() == COORDINATOR);
     let with_agents = services.iter().any(|service| service.kind == Kind::Agent);
-    let dashboard = if with_coordinator { Some(bind_port(config, DASHBOARD_PORT).await?) } else { None };
+    let dashboard =
+        if with_coordinator { Some(bind_port(config, config.http.bind, DASHBOARD_PORT).await?) } else { None };
     let parts = Parts::build(loaded, output).await?;
     if mode != SERVE {
         // `up` says what the fleet is; `serve` adds to one that others miss a part of.
@@ -94,22 +102,27 @@ pub async fn start(
     let supervisor = Arc::clone(&parts.supervisor);
     let (servers, agents): (Vec<Door>, Vec<Door>) = doors.into_iter().partition(|door| door.spec.kind == Kind::Server);
     for door in servers {
-        let url = url_of(config, door.bound.address);
+        let url = door.url;
         note.services.insert(door.spec.role(), url.clone());
         let unit = start_unit(&parts, config, &gateway, door.spec, url.clone());
         let service = service_doors(&parts, &gateway, &unit)?;
         let router = if door.spec.name == COORDINATOR {
-            note.coordinator = Some(url);
+            let public = door.public.as_ref().map(|public| secure(url_of(config, public.address)));
+            note.coordinator = Some(public.unwrap_or(url));
             web::coordinator::routes(parts.coordinator_doors(&gateway, service))
         } else {
             web::service::routes(service)
         };
-        door.bound.serve(router, &parts.doors, parts.ports.metrics.clone());
+        if let Some(public) = door.public {
+            public.serve(router.clone(), tls.clone(), &parts.doors, parts.ports.metrics.clone());
+        }
+        door.bound.serve(router, None, &parts.doors, parts.ports.metrics.clone());
     }
     if let Some(dashboard) = dashboard {
-        note.dashboard = Some(url_of(config, dashboard.address));
+        let url = url_of(config, dashboard.address);
+        note.dashboard = Some(if tls.is_some() { secure(url) } else { url });
         let page = parts.status_page(&gateway);
-        dashboard.serve(web::status_page::routes(page), &parts.doors, parts.ports.metrics.clone());
+        dashboard.serve(web::status_page::routes(page), tls, &parts.doors, parts.ports.metrics.clone());
     }
     supervisor.start(&parts.ports.tasks);
     // Agents reach the servers of other processes too.
@@ -119,11 +132,10 @@ pub async fn start(
     first_start(&supervisor).await;
     // Agents after the servers whose tools they use.
     for door in agents {
-        let url = url_of(config, door.bound.address);
-        note.services.insert(door.spec.role(), url.clone());
-        let unit = start_unit(&parts, config, &gateway, door.spec, url);
+        note.services.insert(door.spec.role(), door.url.clone());
+        let unit = start_unit(&parts, config, &gateway, door.spec, door.url);
         let router = web::service::agent_routes(health_doors(&parts, &unit));
-        door.bound.serve(router, &parts.doors, parts.ports.metrics.clone());
+        door.bound.serve(router, None, &parts.doors, parts.ports.metrics.clone());
     }
     first_start(&supervisor).await;
     if with_coordinator {
@@ -172,20 +184,40 @@ impl Running {
     }
 }
 
-async fn bind_all(config: &Config, services: &[&'static catalog::Service]) -> Result<Vec<Door>> {
+fn tls_of(config: &Config) -> Result<Option<Tls>> {
+    match (&config.http.tls_cert, &config.http.tls_key) {
+        (Some(certificate), Some(key)) => Tls::load(certificate, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Takes every service's port. With TLS the coordinator's is for everybody, and what goes without stays on this machine.
+async fn bind_all(config: &Config, services: &[&'static catalog::Service], tls: bool) -> Result<Vec<Door>> {
     let mut doors = Vec::new();
     for spec in services {
-        let bound = bind_port(config, spec.port).await.map_err(|fault| fault.context(spec.role()))?;
-        doors.push(Door { spec, bound });
+        let bind = async |host, port| bind_port(config, host, port).await.map_err(|fault| fault.context(spec.role()));
+        let (bound, public) = match (tls, spec.role() == COORDINATOR) {
+            (false, _) => (bind(config.http.bind, spec.port).await?, None),
+            (true, false) => (bind(LOOPBACK, spec.port).await?, None),
+            (true, true) => (bind(LOOPBACK, 0).await?, Some(bind(config.http.bind, spec.port).await?)),
+        };
+        // What stays on this machine is found there, whatever address others are told.
+        let url = if tls { format!("http://{}", bound.address) } else { url_of(config, bound.address) };
+        doors.push(Door { spec, bound, url, public });
     }
     // The coordinator last: whoever reaches it finds the others there.
     doors.sort_by_key(|door| (door.spec.role() == COORDINATOR, door.spec.port));
     Ok(doors)
 }
 
-async fn bind_port(config: &Config, port: u16) -> Result<Bound> {
+async fn bind_port(config: &Config, host: IpAddr, port: u16) -> Result<Bound> {
     let port = if config.http.ports == PortChoice::Ephemeral { 0 } else { port };
-    bind(SocketAddr::new(config.http.bind, port)).await
+    bind(SocketAddr::new(host, port)).await
+}
+
+/// A URL of ours that is served over TLS.
+fn secure(url: String) -> String {
+    url.replacen("http://", "https://", 1)
 }
 
 /// Where others reach an address of ours.

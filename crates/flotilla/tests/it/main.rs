@@ -23,6 +23,7 @@ mod status_page;
 mod stop;
 mod supervision;
 mod telemetry;
+mod tls;
 mod up;
 mod upstream;
 mod views;

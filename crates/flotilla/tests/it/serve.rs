@@ -125,7 +125,11 @@ fn a_process_that_dies_leaves_and_comes_back() {
         rows.as_array().unwrap().iter().find(|row| row["name"] == "coordination").cloned().unwrap()
     };
     let lost = wait_for("it is seen that it is lost", LIMIT, || Some(row()).filter(|row| !row["lost_ms"].is_null()));
-    assert_eq!((&lost["status"], &lost["instances"], &lost["url"]), (&json!("down"), &json!(0), &Value::Null), "{lost}");
+    assert_eq!(
+        (&lost["status"], &lost["instances"], &lost["url"]),
+        (&json!("down"), &json!(0), &Value::Null),
+        "{lost}"
+    );
     assert!(several.home.cli(&["ps"]).out.contains("no sign of life since 20"));
     let status: Value = serde_json::from_str(&several.home.cli(&["status", "--json"]).out).unwrap();
     assert_eq!(status["servers"]["down"], 2, "{status}");

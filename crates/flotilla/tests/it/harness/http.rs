@@ -103,9 +103,9 @@ pub(crate) fn open(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8
     answer(stream)
 }
 
-/// `http://ADDRESS/PATH` as address and path.
+/// `http://ADDRESS/PATH`, or the same with another scheme, as address and path.
 pub(crate) fn split(url: &str) -> (&str, &str) {
-    let rest = url.strip_prefix("http://").unwrap_or_else(|| panic!("{url} is not http"));
+    let rest = url.split_once("://").unwrap_or_else(|| panic!("{url} is no URL")).1;
     rest.find('/').map_or((rest, "/"), |at| rest.split_at(at))
 }
 

@@ -53,8 +53,7 @@ async fn a_pairs_reserves_and_a_reverts_reason() {
     let pair = online.at("uniswap-v2-pair-dai-usdc").await;
     let function = "getReserves()(uint112 reserve0,uint112 reserve1,uint32 at)";
     let reserves = online.answer("call_contract", json!({ "contract": pair, "function": function })).await;
-    let mut values: Vec<_> =
-        reserves["returned"].as_array().unwrap()[..2].iter().map(|v| v["value"].clone()).collect();
+    let mut values: Vec<_> = reserves["returned"].as_array().unwrap()[..2].iter().map(|v| v["value"].clone()).collect();
     values.sort_by_key(Value::to_string);
     assert_eq!(values, [json!("5000000000000"), json!("5000000000000000000000000")], "of one type, so of one kind");
     assert!(reserves["returned"][2]["value"].is_u64(), "a uint32 is a number: {reserves}");
