@@ -1,4 +1,10 @@
-//! The flash lenders known on each chain, by the addresses that their protocols publish.
+//! The flash lenders known on each chain, by the addresses that their protocols publish. Each was compared, in November 2026, with:
+//!
+//! - Aave V3 pools and all tokens: `@bgd-labs/aave-address-book` 4.44.22 (`POOL` and the tokens' `UNDERLYING` of `AaveV3Ethereum` and so on).
+//! - Uniswap V2 and V3 factories, V4 pool managers: `@uniswap/sdk-core` 7.19.4 (`V2_FACTORY_ADDRESSES`, `CHAIN_TO_ADDRESSES_MAP`).
+//! - SushiSwap factories: `@sushiswap/core-sdk` 0.1.2 (`FACTORY_ADDRESS`).
+//! - Balancer V2's vault: `@balancer-labs/v2-deployments` 3.2.0 (task `20210418-vault`); on Base `addresses/base.json` of
+//!   balancer/balancer-deployments.
 
 use kernel::chain::Address;
 
@@ -91,7 +97,7 @@ const ROWS: [Row; 5] = [
         balancer_v2: BALANCER,
         uniswap_v3: V3_FACTORY,
         uniswap_v4: "0x9a13F98Cb987694C9F086b1F5eB990EeA8264Ec3",
-        uniswap_v2: "",
+        uniswap_v2: "0x0c3c1c532F1e39EdF36BE9Fe0bE1410313E074Bf",
         sushiswap_v2: "",
         counters: &["0x4200000000000000000000000000000000000006", "0x0b2C639c533813f4Aa9D7837CAf62653d097Ff85"],
     },
@@ -102,7 +108,7 @@ const ROWS: [Row; 5] = [
         balancer_v2: BALANCER,
         uniswap_v3: V3_FACTORY,
         uniswap_v4: "0x67366782805870060151383F4BbFF9daB53e5cD6",
-        uniswap_v2: "",
+        uniswap_v2: "0x9e5A52f57b3038F1B8EeE45F28b3C1967e22799C",
         sushiswap_v2: "0xc35DADB65012eC5796536bD9864eD8773aBc74C4",
         counters: &["0x0d500B1d8E8eF31E21C99d1Db9A6444d3ADf1270", "0x7ceB23fD6bC0adD59E62ac25578270cFf1b9f619"],
     },
@@ -124,7 +130,7 @@ const ROWS: [Row; 5] = [
         balancer_v2: BALANCER,
         uniswap_v3: V3_FACTORY,
         uniswap_v4: "0x360E68faCcca8cA495c1B759Fd9EEe466db9FB32",
-        uniswap_v2: "",
+        uniswap_v2: "0xf1D7CC64Fb4452F05c498126312eBE29f30Fbcf9",
         sushiswap_v2: "0xc35DADB65012eC5796536bD9864eD8773aBc74C4",
         counters: &["0x82aF49447D8a07e3bd95BD0d56f35241523fBab1", "0xaf88d065e77c8cC2239327C5EDb3A432268e5831"],
     },
