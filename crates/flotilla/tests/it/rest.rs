@@ -167,6 +167,7 @@ fn the_openapi_document_is_whole_and_true() {
         GET /status
         GET /servers
         GET /agents
+        GET /upstreams
         GET /health
         GET /health/live
         GET /health/ready

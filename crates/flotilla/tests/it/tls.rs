@@ -91,7 +91,29 @@ fn a_certificate_that_cannot_serve_is_refused_at_the_start() {
     }
     let half = Home::new("[http]\ntls_cert = \"cert.pem\"").cli(&["up", "--no-sandbox"]);
     transcript.push_str(&half.shown());
-    expect![[r#""#]].assert_eq(&transcript);
+    expect![[r#"
+        cert.pem, others.pem: exit 2
+        -- stderr
+        error: certificate cert.pem and its key do not serve: keys may not be consistent: KeyMismatch [invalid_argument]
+          give the key that the certificate was made for
+        nowhere.pem, key.pem: exit 2
+        -- stderr
+        error: nowhere.pem cannot be used: No such file or directory (os error 2) [invalid_argument]
+          name a file with a certificate in PEM
+        key.pem, key.pem: exit 2
+        -- stderr
+        error: key.pem cannot be used: it is not a certificate in PEM: NoItemsFound [invalid_argument]
+          name a file with a certificate in PEM
+        cert.pem, cert.pem: exit 2
+        -- stderr
+        error: cert.pem cannot be used: it is not a private key in PEM: NoItemsFound [invalid_argument]
+          name a file with a private key in PEM
+        exit 2
+        -- stderr
+        error: http.tls_cert is set and http.tls_key is not [invalid_argument]
+          TLS needs both: --tls-cert FILE --tls-key FILE
+    "#]]
+    .assert_eq(&transcript);
 }
 
 #[test]

@@ -57,9 +57,9 @@ fn says_what_was_meant() {
         "[http]\nbnd = \"::1\"",
         &[],
         "",
-        expect![[
-            r#"invalid_argument: http.bnd: unknown field `bnd`, expected one of `bind`, `ports`, `hosts`, `origins`, `advertise` (from flotilla.toml) (did you mean `bind`?)"#
-        ]],
+        expect![
+            "invalid_argument: http.bnd: unknown field `bnd`, expected one of `bind`, `ports`, `hosts`, `origins`, `advertise`, `tls_cert`, `tls_key` (from flotilla.toml) (did you mean `bind`?)"
+        ],
     );
     check(
         "[supervision]\ngive_up_after = \"many\"",
