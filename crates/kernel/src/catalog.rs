@@ -41,7 +41,7 @@ pub const SERVICES: &[Service] = &[
         true,
     ),
     server("coordination", 4003, "topics, request and reply, locks, elections, barriers, shared key-values", true),
-    server("data-providers", 4004, "prices from oracles, exchanges and pools", false),
+    server("data-providers", 4004, "prices from oracles, exchanges and pools", true),
     server("dex-services", 4005, "Uniswap and SushiSwap pools, quotes, routes, swaps", true),
     server("execution", 4006, "simulate, sign, submit and follow transactions", false),
     server("foundry-integration", 4007, "forge, anvil and cast", false),

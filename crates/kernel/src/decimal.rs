@@ -108,6 +108,14 @@ impl Decimal {
         Self::new(Amount(digits), i64::from(self.places) - i64::from(other.places) + scale as i64)
     }
 
+    /// This with at most so many significant digits, rounded half up: for what was divided, whose last digits say nothing.
+    #[must_use]
+    pub fn to_significant(self, digits: u8) -> Self {
+        let excess = length(self.digits).saturating_sub(usize::from(digits)).min(usize::from(self.places));
+        let less = Self::new(Amount(rounded(self.digits, excess)), i64::from(self.places) - excess as i64);
+        less.unwrap_or(self)
+    }
+
     /// The number half way between two.
     pub fn midway(&self, other: Self) -> Option<Self> {
         let (a, b, places) = self.aligned(other);
@@ -259,6 +267,9 @@ mod tests {
         assert_eq!(decimal("1").over(Decimal::ZERO), None);
         assert_eq!(decimal("1").midway(decimal("2")).unwrap(), decimal("1.5"));
         assert_eq!(decimal("0.01").midway(decimal("100")).unwrap(), decimal("50.005"));
+        assert_eq!(decimal("2").over(decimal("3")).unwrap().to_significant(5), decimal("0.66667"));
+        assert_eq!(decimal("99.996").to_significant(4), decimal("100"));
+        assert_eq!(decimal("123456").to_significant(3), decimal("123456"), "digits before the point are kept");
         assert!(decimal("1e37").times(decimal("10")).is_none());
         assert_eq!(decimal("1.5").in_units(6), Some(Amount::from(1_500_000)));
         assert_eq!(decimal("1.55").in_units(1), Some(Amount::from(16)));

@@ -23,6 +23,7 @@ pub mod search;
 mod signed;
 pub mod sizing;
 mod text;
+pub mod twap;
 
 pub use book::{Book, PoolId};
 pub use error::{Error, Result};

@@ -5,6 +5,7 @@
 
 pub mod blockchain_integration;
 pub mod coordination;
+pub mod data_providers;
 pub mod dex_services;
 pub mod legacy;
 pub mod logging;
@@ -83,6 +84,7 @@ macro_rules! servers {
 servers! {
     blockchain_integration: BlockchainIntegration,
     coordination: Coordination,
+    data_providers: DataProviders,
     dex_services: DexServices,
     legacy: Legacy,
     logging: Logging,

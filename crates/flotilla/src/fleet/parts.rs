@@ -13,6 +13,7 @@ use kernel::fake::World;
 use kernel::keys::Keys;
 use kernel::logs::{LogSink, Logs};
 use kernel::metrics::Metrics;
+use kernel::prices::Prices;
 use kernel::registry::Registry;
 use kernel::{Caller, Clock, Ports, Result, Role, Secret, Tasks};
 use market::feed::Pools;
@@ -24,6 +25,7 @@ use mcp::seal::Sealer;
 use mcp::service::Shared;
 use mcp::tasks::TaskStore;
 use servers::MarketPorts;
+use servers::data_providers::{Engine, EngineParts};
 use web::access::Guard;
 use web::coordinator::Doors;
 use web::intake::Intake;
@@ -95,6 +97,7 @@ impl Parts {
         let registry = Registry::new(Arc::clone(&database.store), clock.clone());
         let supervisor = Supervisor::new(registry, Arc::clone(&database.bus), clock.clone(), process.clone());
         let chain = chain(loaded, &data, &database, &clock, &metrics, &tasks);
+        let prices = prices(config, &database, &clock, &chain)?;
         let ports = Ports {
             clock: clock.clone(),
             tasks: tasks.clone(),
@@ -106,7 +109,7 @@ impl Parts {
             fleet: Arc::clone(&supervisor) as Arc<dyn kernel::fleet::Fleet>,
             chain: chain.chain,
             abi: Arc::new(evm::Encodings),
-            prices: Arc::new(kernel::prices::Unpriced),
+            prices,
         };
         let phases = Phases::new(clock.clone(), metrics, Arc::new(recorder.clone()), config.limits.clone());
         let phases = with_spans(phases, exporter);
@@ -282,6 +285,21 @@ fn chain(
         bus: Arc::clone(&database.bus),
     };
     evm::open(&loaded.config.chain, &places, &parts)
+}
+
+fn prices(
+    config: &Config,
+    database: &backends::sqlite::Sqlite,
+    clock: &Clock,
+    chain: &Arc<dyn Chain>,
+) -> Result<Arc<dyn Prices>> {
+    let parts = EngineParts {
+        clock: clock.clone(),
+        store: Arc::clone(&database.store),
+        chain: Arc::clone(chain),
+        abi: Arc::new(evm::Encodings),
+    };
+    Ok(Arc::new(Engine::new(parts, config.servers.data_providers.clone())?))
 }
 
 /// Every built server, over ports made of memory: for documentation, not for use.
