@@ -22,8 +22,8 @@ const SET_AT_MS: i64 = (13 * 60 + 15) * 60_000;
 const EURO: &str = "EUR";
 /// The currencies that have rates, or had some of late. What is none of them is not asked for; whether one still has a rate the sheet says.
 const CURRENCIES: [&str; 31] = [
-    EURO, "AUD", "BGN", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "GBP", "HKD", "HUF", "IDR", "ILS", "INR", "ISK", "JPY", "KRW",
-    "MXN", "MYR", "NOK", "NZD", "PHP", "PLN", "RON", "SEK", "SGD", "THB", "TRY", "USD", "ZAR",
+    EURO, "AUD", "BGN", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "GBP", "HKD", "HUF", "IDR", "ILS", "INR", "ISK",
+    "JPY", "KRW", "MXN", "MYR", "NOK", "NZD", "PHP", "PLN", "RON", "SEK", "SGD", "THB", "TRY", "USD", "ZAR",
 ];
 
 #[expect(clippy::unwrap_used, reason = "constant patterns, compiled by every test")]

@@ -38,8 +38,8 @@ fn last(source: SourceName, text: &str, body: &str, expected: Expect) {
 }
 
 #[test]
-fn last_prices() {
-    use SourceName::{Binance, Coinbase, Coingecko, Ecb, Kraken};
+fn last_trades() {
+    use SourceName::{Binance, Coinbase, Kraken};
     let trade =
         r#"[{"a":26129,"p":"2503.41000000","q":"4.70443515","f":27781,"l":27781,"T":1794729599153,"m":true,"M":true}]"#;
     last(
@@ -92,6 +92,11 @@ fn last_prices() {
         /0/public/Trades?pair=ETHUSD&count=1 (1)
         upstream: an empty result"#]],
     );
+}
+
+#[test]
+fn last_figures() {
+    use SourceName::{Coingecko, Ecb};
     let simple = r#"{"ethereum":{"usd":2503.4121398217e0,"last_updated_at":1794729560}}"#;
     last(
         Coingecko,
@@ -146,8 +151,8 @@ fn last_prices() {
         "ETH/USD",
         sheet,
         expect![[r#"
-        /eurofxref-daily.xml (1)
-        not_found: it has no such currency"#]],
+            not_found: it has no such currency
+            not_found: it has no such currency"#]],
     );
     last(
         Ecb,
