@@ -125,6 +125,20 @@ impl Engine {
         Ok(configured.and(stored).made(source.defaults()))
     }
 
+    /// The same for all sources, in their order.
+    pub(super) async fn all_settings(&self) -> Result<Vec<(SourceName, Settings)>> {
+        let stored = self.store.list(SPACE, "", None, SourceName::ALL.len()).await?;
+        let mut all = Vec::with_capacity(SourceName::ALL.len());
+        for source in SourceName::ALL {
+            let settings = match stored.iter().find(|entry| entry.key == source.as_str()) {
+                None => self.config.sources.get(&source).cloned().unwrap_or_default().made(source.defaults()),
+                Some(_) => self.settings(source).await?,
+            };
+            all.push((source, settings));
+        }
+        Ok(all)
+    }
+
     /// The pair by symbols, as feeds and exchanges know it; `None` for a token that is not known.
     pub(super) async fn symbols(&self, pair: &Pair) -> Result<Option<Symbols>> {
         let base = match &pair.base {
@@ -216,8 +230,7 @@ impl Engine {
             },
         };
         let (mut asked, mut left_out) = (Vec::new(), Vec::new());
-        for source in SourceName::ALL {
-            let settings = self.settings(source).await?;
+        for (source, settings) in self.all_settings().await? {
             let reason = match only {
                 [] if !settings.enabled => Some("it is turned off"),
                 [] => None,

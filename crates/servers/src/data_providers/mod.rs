@@ -30,6 +30,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use kernel::breaker::State;
 use kernel::chain::Address;
 use kernel::health::Check;
 use mcp::prelude::*;
@@ -183,23 +184,18 @@ tools! { DataProviders::NAME;
 #[async_trait]
 impl Features for DataProviders {
     async fn health(&self) -> Vec<Check> {
-        let mut open = Vec::new();
-        let mut enabled = 0;
-        for source in SourceName::ALL {
-            match self.engine.row(source).await {
-                Ok(row) if row.enabled => {
-                    enabled += 1;
-                    if row.breaker == Some(BreakerState::Open) {
-                        open.push(source.as_str());
-                    }
-                }
-                Ok(_) => {}
-                Err(fault) => return vec![Check::degraded("sources", fault.to_string())],
-            }
-        }
+        let settings = match self.engine.all_settings().await {
+            Ok(settings) => settings,
+            Err(fault) => return vec![Check::degraded("sources", fault.to_string())],
+        };
+        let enabled: Vec<SourceName> =
+            settings.into_iter().filter(|(_, settings)| settings.enabled).map(|(source, _)| source).collect();
+        let is_open =
+            |source: &SourceName| self.engine.client(*source).is_some_and(|client| client.breaker() == State::Open);
+        let open: Vec<&str> = enabled.iter().copied().filter(is_open).map(SourceName::as_str).collect();
         // Exchanges that a machine cannot reach are no illness of this service: sources and price say which.
         let left_alone =
             if open.is_empty() { String::new() } else { format!(", left alone after failures: {}", open.join(", ")) };
-        vec![Check::healthy("sources", format!("{enabled} enabled{left_alone}"))]
+        vec![Check::healthy("sources", format!("{} enabled{left_alone}", enabled.len()))]
     }
 }
