@@ -17,7 +17,16 @@ struct Several {
 /// Every built server, split over the processes.
 const COORDINATOR: [&str; 4] = ["serve", "master-coordinator", "utilities", "--no-sandbox"];
 const CORE: [&str; 4] = ["serve", "coordination", "logging", "--no-sandbox"];
-const REST: [&str; 6] = ["serve", "monitoring", "legacy", "blockchain-integration", "dex-services", "--no-sandbox"];
+const REST: [&str; 8] = [
+    "serve",
+    "monitoring",
+    "legacy",
+    "blockchain-integration",
+    "data-providers",
+    "dex-services",
+    "risk-management",
+    "--no-sandbox",
+];
 
 impl Several {
     fn start() -> Self {
@@ -53,6 +62,7 @@ fn calls() -> Vec<(&'static str, Value)> {
         ("blockchain-integration__get_balance", json!({ "account": "0x0000000000000000000000000000000000000001" })),
         ("legacy__protocol_versions", json!({})),
         ("legacy__list_aliases", json!({})),
+        ("data-providers__sources", json!({ "source": "chainlink" })),
         ("master-coordinator__describe_tool", json!({ "name": "utilities__keccak256" })),
         ("master-coordinator__call_tool", json!({ "name": "utilities__keccak256", "arguments": { "data": "x" } })),
         ("master-coordinator__find_tools", json!({ "query": "hash a text" })),

@@ -52,7 +52,7 @@ fn modes_start_what_they_say() {
     check(
         "full",
         expect![
-            "blockchain-integration coordination dex-services legacy logging master-coordinator monitoring utilities"
+            "blockchain-integration coordination data-providers dex-services legacy logging master-coordinator monitoring risk-management utilities"
         ],
     );
     check("minimal", expect!["coordination logging master-coordinator monitoring utilities"]);
@@ -82,6 +82,7 @@ fn services_take_the_ports_of_the_catalog() {
     expect![[r#"
         4002 blockchain-integration
         4003 coordination
+        4004 data-providers
         4005 dex-services
         4018 legacy
         4020 logging

@@ -24,8 +24,8 @@ const ETHEREUM_FEEDS: [(&str, &str, u32); 7] = [
     ("LINK/USD", "0x2c1d072e956AFFC0D435Cb7AC38EF18d24d9127c", 3_600),
     ("EUR/USD", "0xb49f677943BC038e9857d61E7d053CaA2C1734C1", 86_400),
 ];
-/// How the sandbox's feeds are named among its deployments.
-const DEPLOYED: &str = "feed:";
+/// How the sandbox's feeds are named among its deployments: `chainlink-feed-weth-usd`.
+const DEPLOYED: &str = "chainlink-feed-";
 /// A feed's heartbeat where none is said: the longest that is usual.
 const HEARTBEAT_SECONDS: u32 = 86_400;
 /// What is granted beyond the heartbeat: a transaction takes its time.
@@ -120,7 +120,7 @@ impl Engine {
         let deployments = self.on_chain.chain.deployments();
         for deployment in &deployments {
             if let Some(pair) = deployment.name.strip_prefix(DEPLOYED) {
-                feeds.push(feed(pair, deployment.address, HEARTBEAT_SECONDS)?);
+                feeds.push(feed(&pair.replace('-', "/"), deployment.address, HEARTBEAT_SECONDS)?);
             }
         }
         if deployments.is_empty() && self.on_chain.chain_id().await? == ETHEREUM {

@@ -165,9 +165,17 @@ async fn the_sandbox_prices_its_own_money() {
     };
     let price: f64 = answer["price"].as_str().unwrap().parse().unwrap();
     assert!((2_400.0..2_600.0).contains(&price), "{answer}");
-    assert_eq!((verdict("uniswap-v2").as_str(), verdict("uniswap-v3").as_str()), ("used", "used"), "{answer}");
+    for source in ["chainlink", "uniswap-v2", "uniswap-v3"] {
+        assert_eq!(verdict(source), "used", "{source}: {answer}");
+    }
     assert_eq!((verdict("binance").as_str(), verdict("ecb").as_str()), ("not_asked", "not_asked"));
     assert_eq!((&answer["lone"], &answer["disputed"]), (&json!(false), &json!(false)));
+    let feed = online.answer("oracle_price", json!({ "pair": "WETH/USD" })).await;
+    assert_eq!(
+        (&feed["pair"], &feed["sound"], &feed["decimals"]),
+        (&json!("ETH/USD"), &json!(true), &json!(8)),
+        "{feed}"
+    );
     // By its address a token is the same.
     let weth = online.sandbox.at("weth").await;
     let by_address = online.answer("price", json!({ "pair": format!("{weth}/USD") })).await;
