@@ -88,6 +88,7 @@ fn services_take_the_ports_of_the_catalog() {
         4020 logging
         4000 master-coordinator
         4009 monitoring
+        4014 risk-management
         4017 utilities"#]]
     .assert_eq(&ports.join("\n"));
     assert!(process.screen["dashboard"].as_str().unwrap().ends_with(":8080"), "{}", process.screen);
