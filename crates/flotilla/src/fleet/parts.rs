@@ -97,7 +97,7 @@ impl Parts {
         let registry = Registry::new(Arc::clone(&database.store), clock.clone());
         let supervisor = Supervisor::new(registry, Arc::clone(&database.bus), clock.clone(), process.clone());
         let chain = chain(loaded, &data, &database, &clock, &metrics, &tasks);
-        let prices = prices(config, &database, &clock, &chain)?;
+        let prices = prices(config, &database, &clock, &chain.chain)?;
         let ports = Ports {
             clock: clock.clone(),
             tasks: tasks.clone(),
