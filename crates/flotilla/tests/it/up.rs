@@ -52,7 +52,7 @@ fn modes_start_what_they_say() {
     check(
         "full",
         expect![
-            "blockchain-integration coordination data-providers dex-services legacy logging master-coordinator monitoring risk-management utilities"
+            "blockchain-integration coordination data-providers dex-services legacy logging master-coordinator monitoring production risk-management utilities"
         ],
     );
     check("minimal", expect!["coordination logging master-coordinator monitoring utilities"]);
@@ -88,6 +88,7 @@ fn services_take_the_ports_of_the_catalog() {
         4020 logging
         4000 master-coordinator
         4009 monitoring
+        4011 production
         4014 risk-management
         4017 utilities"#]]
     .assert_eq(&ports.join("\n"));
