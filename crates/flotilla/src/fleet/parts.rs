@@ -8,6 +8,7 @@ use gateway::{Gateway, Setup};
 use kernel::aliases::Aliases;
 use kernel::audit::Recorder;
 use kernel::catalog::Service;
+use kernel::chain::Chain;
 use kernel::deprecations::Deprecations;
 use kernel::fake::World;
 use kernel::keys::Keys;
