@@ -47,7 +47,8 @@ fn balance_reserves_and_a_revert_reason_through_inspector() {
     let Some(()) = tools::anvil() else { return };
     let fleet = Fleet::start(&[], "[chain.sandbox]\ntrader_ms = 0\n");
     assert!(fleet.process.screen["chain"].as_str().unwrap().contains("sandbox"), "{}", fleet.process.screen);
-    assert_eq!(fleet.get("/status").ok()["status"], "healthy");
+    // The pools of the new chain are read after it stands.
+    wait_for("the fleet is well", RECOVERY, || (fleet.get("/status").ok()["status"] == "healthy").then_some(()));
     let Some(status) = call(&fleet, "chain_status", &json!({})) else { return };
     let status = &status["structuredContent"];
 
