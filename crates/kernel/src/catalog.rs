@@ -45,7 +45,7 @@ pub const SERVICES: &[Service] = &[
     server("dex-services", 4005, "Uniswap and SushiSwap pools, quotes, routes, swaps", true),
     server("execution", 4006, "simulate, sign, submit and follow transactions", false),
     server("foundry-integration", 4007, "forge, anvil and cast", false),
-    server("market-analysis", 4008, "liquidity, spreads, arbitrage opportunities", false),
+    server("market-analysis", 4008, "liquidity, spreads, arbitrage opportunities", true),
     server("monitoring", 4009, "health probes, metrics, alert rules, objectives", true),
     server("orchestration", 4010, "durable workflows", false),
     server("production", 4011, "strategies, modes, profit and loss, kill switch", true),

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use any::AnyPool;
 pub use event::Event;
-pub use log::EVENT_TOPICS;
+pub use log::{EVENT_TOPICS, VOLUME_TOPICS, volume_in};
 pub use price::Price;
 pub use v2::{RESERVE_MAX, V2, V2Reserves};
 pub use v3::{Limit, Tick, V3, V3State, V3Swap};

@@ -9,6 +9,7 @@ pub mod data_providers;
 pub mod dex_services;
 pub mod legacy;
 pub mod logging;
+pub mod market_analysis;
 pub mod monitoring;
 pub mod outbound;
 mod percent;
@@ -86,6 +87,7 @@ servers! {
     coordination: Coordination,
     data_providers: DataProviders,
     dex_services: DexServices,
+    market_analysis: MarketAnalysis,
     legacy: Legacy,
     logging: Logging,
     monitoring: Monitoring,

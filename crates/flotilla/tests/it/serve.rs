@@ -17,13 +17,14 @@ struct Several {
 /// Every built server, split over the processes.
 const COORDINATOR: [&str; 4] = ["serve", "master-coordinator", "utilities", "--no-sandbox"];
 const CORE: [&str; 4] = ["serve", "coordination", "logging", "--no-sandbox"];
-const REST: [&str; 9] = [
+const REST: [&str; 10] = [
     "serve",
     "monitoring",
     "legacy",
     "blockchain-integration",
     "data-providers",
     "dex-services",
+    "market-analysis",
     "production",
     "risk-management",
     "--no-sandbox",

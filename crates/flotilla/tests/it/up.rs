@@ -52,7 +52,7 @@ fn modes_start_what_they_say() {
     check(
         "full",
         expect![
-            "blockchain-integration coordination data-providers dex-services legacy logging master-coordinator monitoring production risk-management utilities"
+            "blockchain-integration coordination data-providers dex-services legacy logging market-analysis master-coordinator monitoring production risk-management utilities"
         ],
     );
     check("minimal", expect!["coordination logging master-coordinator monitoring utilities"]);
@@ -86,6 +86,7 @@ fn services_take_the_ports_of_the_catalog() {
         4005 dex-services
         4018 legacy
         4020 logging
+        4008 market-analysis
         4000 master-coordinator
         4009 monitoring
         4011 production

@@ -1,9 +1,9 @@
 //! Reads the contracts' logs (v2-core `IUniswapV2Pair.sol`, v3-core `IUniswapV3PoolEvents.sol`, `IUniswapV3PoolOwnerActions.sol`).
 
-use alloy_primitives::{B256, U256, b256};
-use kernel::chain::Hash;
+use alloy_primitives::{B256, U256, U512, b256};
+use kernel::chain::{Amount, Hash};
 
-use super::Event;
+use super::{Event, Price, Way};
 
 const SYNC: B256 = b256!("0x1c411e9a96e071241c2f21f7726b17ae89e3cab4c78be50e062b03a9fffbbad1");
 const INITIALIZE: B256 = b256!("0x98636036cb66a9c19a37435efc1e90142190214e8abeb821bdba3f2990dd4c95");
@@ -15,6 +15,24 @@ const SET_FEE_PROTOCOL: B256 = b256!("0x973d8d92bb299f4af6ce49b52a8adb85ae46b9f2
 /// The first topics of the logs that change what a pool quotes.
 pub const EVENT_TOPICS: [Hash; 6] =
     [Hash(SYNC), Hash(INITIALIZE), Hash(SWAP), Hash(MINT), Hash(BURN), Hash(SET_FEE_PROTOCOL)];
+
+/// v2-core's `Swap(address,uint256,uint256,uint256,uint256,address)`: it changes nothing that `Sync` does not say.
+const PAIR_SWAP: B256 = b256!("0xd78ad95fa46c994b6551d0da85fc275fe613ce37657fb8d5e3d130840159d822");
+
+/// The first topics of the logs that tell a trade.
+pub const VOLUME_TOPICS: [Hash; 2] = [Hash(PAIR_SWAP), Hash(SWAP)];
+
+/// How much of each token a trade put into a pool; `None` for a log that tells no trade.
+pub fn volume_in(topics: &[Hash], data: &[u8]) -> Option<[Amount; 2]> {
+    let (topic, data) = (topics.first()?.0, Words(data));
+    let amounts = [data.word(0)?, data.word(1)?];
+    match topic {
+        PAIR_SWAP => Some(amounts.map(Amount)),
+        // Signed: what went out is negative.
+        SWAP => Some(amounts.map(|amount| if amount.bit(255) { Amount::default() } else { Amount(amount) })),
+        _ => None,
+    }
+}
 
 /// A log's data, word by word.
 struct Words<'a>(&'a [u8]);
@@ -58,6 +76,21 @@ impl Event {
             SET_FEE_PROTOCOL => Self::SetFeeProtocol { fee_protocol0: data.small(2)?, fee_protocol1: data.small(3)? },
             _ => return None,
         })
+    }
+
+    /// The price at the margin after it, before the fee; `None` for an event that sets no price.
+    pub fn price(&self, way: Way) -> Option<Price> {
+        let price = match *self {
+            Self::Sync { reserve0, reserve1 } if reserve0 > 0 && reserve1 > 0 => {
+                Price { numerator: U512::from(reserve1), denominator: U512::from(reserve0) }
+            }
+            Self::Initialize { sqrt_price, .. } | Self::Swap { sqrt_price, .. } if !sqrt_price.is_zero() => {
+                let root = U512::from(sqrt_price);
+                Price { numerator: root * root, denominator: U512::ONE << 192 }
+            }
+            _ => return None,
+        };
+        if way.zero_for_one() { Some(price) } else { price.inverse() }
     }
 }
 
@@ -106,6 +139,21 @@ mod tests {
         assert_eq!(read(BURN, &[three, one, one]), Some(burn));
         let share = Event::SetFeeProtocol { fee_protocol0: 3, fee_protocol1: 2 };
         assert_eq!(read(SET_FEE_PROTOCOL, &[one, one, three, two]), Some(share));
+    }
+
+    #[test]
+    fn trades_and_prices_are_read_too() {
+        let [one, two] = [1u64, 2].map(U256::from);
+        assert_eq!(VOLUME_TOPICS[0].0, keccak256("Swap(address,uint256,uint256,uint256,uint256,address)"));
+        assert_eq!(volume_in(&VOLUME_TOPICS[..1], &words(&[one, two, one, one])), Some([Amount(one), Amount(two)]));
+        assert_eq!(volume_in(&VOLUME_TOPICS[1..], &words(&[U256::MAX, two])), Some([Amount::default(), Amount(two)]));
+        assert_eq!(volume_in(&EVENT_TOPICS[..1], &words(&[one, two])), None);
+        let sync = Event::Sync { reserve0: 2, reserve1: 8 };
+        assert_eq!([Way::ZeroForOne, Way::OneForZero].map(|way| sync.price(way).unwrap().approximate()), [4.0, 0.25]);
+        let swap = Event::Swap { sqrt_price: U256::ONE << 97, liquidity: 1, tick: 0 };
+        assert_eq!(swap.price(Way::ZeroForOne).unwrap().approximate(), 4.0);
+        assert_eq!(Event::Sync { reserve0: 0, reserve1: 8 }.price(Way::ZeroForOne), None);
+        assert_eq!(Event::SetFeeProtocol { fee_protocol0: 0, fee_protocol1: 0 }.price(Way::ZeroForOne), None);
     }
 
     #[test]

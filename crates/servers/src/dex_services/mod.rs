@@ -21,6 +21,7 @@ mod discover;
 mod pools;
 mod price;
 mod quote;
+mod route;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,8 @@ pub use depth::{DepthAnswer, DepthRequest, Level, PoolDepth};
 pub use discover::{DexRow, DexesAnswer, DiscoverAnswer, DiscoverPools, Found, Nothing};
 pub use pools::{ListPools, PoolFacts, PoolRequest, PoolStateAnswer, PoolsAnswer, State};
 pub use price::{ImpactAnswer, PoolPrice, PriceAnswer, PriceRequest};
-pub use quote::{HopView, QuoteAnswer, QuoteRequest};
+pub use quote::{QuoteAnswer, QuoteRequest};
+pub use route::{BranchView, LegView, RouteAnswer, RouteRequest};
 pub use swap::{Approval, BuildSwap, SwapAnswer};
 
 /// `[servers.dex-services]` in `flotilla.toml`.
@@ -76,6 +78,7 @@ impl McpServer for DexServices {
         set.add(LIST_POOLS, |server, request, _| async move { Ok(server.list_pools(request).await?) });
         set.add(POOL_STATE, |server, request, _| async move { Ok(server.pool_state(request).await?) });
         set.add(QUOTE, |server, request, _| async move { Ok(server.quote(request).await?) });
+        set.add(BEST_ROUTE, |server, request, _| async move { Ok(server.best_route(request).await?) });
         set.add(PRICE, |server, request, _| async move { Ok(server.price(request).await?) });
         set.add(PRICE_IMPACT, |server, request, _| async move { Ok(server.price_impact(request).await?) });
         set.add(LIQUIDITY_DEPTH, |server, request, _| async move { Ok(server.liquidity_depth(request).await?) });
@@ -94,6 +97,8 @@ tools! { DexServices::NAME;
     POOL_STATE = "pool_state": fn(PoolRequest) -> PoolStateAnswer, Hints::READ_WORLD;
     /// Quotes a swap exactly, by the amount in or the amount out, through given pools or through the best one that trades the two directly.
     QUOTE = "quote": fn(QuoteRequest) -> QuoteAnswer, Hints::READ_WORLD;
+    /// Finds the best way to swap an amount: over other tokens, and divided over branches and parallel pools where that gives more.
+    BEST_ROUTE = "best_route": fn(RouteRequest) -> RouteAnswer, Hints::READ_WORLD;
     /// Tells what a token costs in another at each pool that trades the two, and at the deepest of them.
     PRICE = "price": fn(PriceRequest) -> PriceAnswer, Hints::READ_WORLD;
     /// Tells how far a swap's price is from the price at the margin: in all, by fees, and by its size.

@@ -3,15 +3,14 @@
 use kernel::Decimal;
 use kernel::chain::{Address, Amount};
 use market::feed::At;
-use market::pool::{AnyPool, Pool};
+use market::pool::Pool;
 use mcp::prelude::*;
-use num_bigint::BigInt;
 use num_rational::BigRational;
 
 use super::quote::Quoted;
 use super::{DexServices, QuoteRequest};
 use crate::trading::coins::{Coin, Sum};
-use crate::trading::path::Leg;
+use crate::trading::path;
 use crate::trading::ratio;
 
 /// What [`PRICE`](super::PRICE) takes.
@@ -87,21 +86,6 @@ pub struct ImpactAnswer {
     pub pools: Vec<Address>,
 }
 
-/// What a pool's curve holds of the output around its price.
-fn depth(leg: &Leg) -> Option<Amount> {
-    match &leg.pool {
-        AnyPool::ConstantProduct(pair) => Some(ratio::amount(pair.reserves()[leg.way.output()])),
-        AnyPool::ConcentratedLiquidity(pool) => {
-            // Virtual reserves around the price: L·√P of the second token, L/√P of the first.
-            let (root, liquidity) = pool.begins_at(leg.way)?;
-            let root = ratio::ratio(ratio::whole(Amount(root)), BigInt::from(1) << 96u32);
-            let liquidity = BigRational::from(ratio::whole(ratio::amount(liquidity)));
-            let held = if leg.way.zero_for_one() { liquidity * root } else { liquidity / root };
-            held.to_integer().to_string().parse().ok()
-        }
-    }
-}
-
 impl DexServices {
     pub(super) async fn price(&self, request: PriceRequest) -> Result<PriceAnswer, Fault> {
         let (from, to) = self.pair(&request.token, &request.quote_token)?;
@@ -110,7 +94,7 @@ impl DexServices {
         let decimals = token.decimals.zip(quote_token.decimals);
         let mut priced: Vec<(BigRational, Amount, PoolPrice)> = Vec::with_capacity(legs.len());
         for leg in &legs {
-            let (Ok(exact), Some(depth)) = (leg.price(), depth(leg)) else { continue };
+            let (Ok(exact), Some(depth)) = (leg.price(), path::depth(leg)) else { continue };
             let view = PoolPrice {
                 pool: leg.pool.address(),
                 dex: leg.pool.identity().protocol.as_str().into(),

@@ -3,12 +3,11 @@
 use kernel::Decimal;
 use kernel::chain::{Address, Amount};
 use market::feed::At;
-use market::pool::Pool;
 use mcp::prelude::*;
 
 use super::DexServices;
 use crate::trading::coins::{Coin, Sum};
-use crate::trading::path::{self, Exact, Leg, Trade};
+use crate::trading::path::{self, Exact, HopView, Leg, Trade};
 use crate::trading::ratio;
 
 /// What [`QUOTE`](super::QUOTE) and [`PRICE_IMPACT`](super::PRICE_IMPACT) take.
@@ -28,27 +27,6 @@ pub struct QuoteRequest {
     /// The pools to go through, in order, each once. When there are none, the best one that trades the two tokens directly.
     #[serde(default)]
     pub pools: Vec<Address>,
-}
-
-/// One pool on the way.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct HopView {
-    /// The pool.
-    pub pool: Address,
-    /// The exchange.
-    pub dex: String,
-    /// The fee on what goes in, in millionths: 3000 is 0.3 %.
-    pub fee_millionths: u32,
-    /// What goes in.
-    pub token_in: Address,
-    /// How much goes in, in the smallest unit.
-    pub amount_in: Amount,
-    /// What comes out.
-    pub token_out: Address,
-    /// How much comes out, in the smallest unit.
-    pub amount_out: Amount,
-    /// Initialised ticks that are crossed.
-    pub ticks_crossed: u32,
 }
 
 /// What [`QUOTE`](super::QUOTE) answers.
@@ -84,25 +62,6 @@ pub(super) struct Quoted {
     pub(super) others: usize,
 }
 
-impl HopView {
-    fn all(trade: &Trade) -> Vec<Self> {
-        let hop = |(leg, quote): (&Leg, &market::pool::Quote)| {
-            let (token_in, token_out) = leg.ends();
-            Self {
-                pool: leg.pool.address(),
-                dex: leg.pool.identity().protocol.as_str().into(),
-                fee_millionths: leg.pool.fee_millionths(),
-                token_in,
-                amount_in: Amount(quote.amount_in),
-                token_out,
-                amount_out: Amount(quote.amount_out),
-                ticks_crossed: quote.ticks_crossed,
-            }
-        };
-        trade.legs.iter().zip(&trade.quotes).map(hop).collect()
-    }
-}
-
 impl DexServices {
     pub(super) async fn quote(&self, request: QuoteRequest) -> Result<QuoteAnswer, Fault> {
         let Quoted { at, trade, token_in, token_out, others } = self.quoted(&request).await?;
@@ -113,7 +72,7 @@ impl DexServices {
             amount_in: token_in.sum(trade.amount_in()),
             amount_out: token_out.sum(trade.amount_out()),
             price,
-            hops: HopView::all(&trade),
+            hops: trade.hops(),
             gas_estimate: trade.gas(),
             others_worse: others,
             token_in,
@@ -152,7 +111,7 @@ impl DexServices {
         let (at, legs) = self.pools.read(|at, book| (at, path::direct(book, from, to)))?;
         if legs.is_empty() {
             return Err(Fault::not_found(format!("no followed pool trades {from} for {to} directly"))
-                .hint("name the pools of a path over other tokens; list_pools has those that are followed"));
+                .hint("best_route finds a way over other tokens; or name the pools of one"));
         }
         Ok((at, legs))
     }

@@ -24,6 +24,12 @@ impl Still {
         Self::at(At { block: 7, hash: kernel::chain::Hash::default() }, book)
     }
 
+    /// From now on as the other is.
+    pub(crate) fn become_of(&self, other: &Self) {
+        let new = other.0.lock().clone();
+        *self.0.lock() = new;
+    }
+
     pub(crate) fn at(at: At, book: Book) -> Arc<Self> {
         Arc::new(Self(Mutex::new((at, book))))
     }

@@ -2,6 +2,7 @@
 //! and paths through pools.
 
 pub(crate) mod coins;
+pub(crate) mod depth;
 pub(crate) mod exchanges;
 pub(crate) mod path;
 pub(crate) mod ratio;

@@ -4,8 +4,11 @@ use kernel::chain::{Address, Amount};
 use kernel::{Fault, Result};
 use market::pool::{AnyPool, Pool, Quote, Way};
 use market::{Book, sizing};
+use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::One;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::ratio;
 
@@ -42,6 +45,44 @@ impl Exact {
 pub(crate) struct Trade {
     pub(crate) legs: Vec<Leg>,
     pub(crate) quotes: Vec<Quote>,
+}
+
+/// One pool on the way.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct HopView {
+    /// The pool.
+    pub pool: Address,
+    /// The exchange.
+    pub dex: String,
+    /// The fee on what goes in, in millionths: 3000 is 0.3 %.
+    pub fee_millionths: u32,
+    /// What goes in.
+    pub token_in: Address,
+    /// How much goes in, in the smallest unit.
+    pub amount_in: Amount,
+    /// What comes out.
+    pub token_out: Address,
+    /// How much comes out, in the smallest unit.
+    pub amount_out: Amount,
+    /// Initialised ticks that are crossed.
+    pub ticks_crossed: u32,
+}
+
+impl HopView {
+    /// What a quote takes and gives at a pool.
+    pub(crate) fn of(pool: &AnyPool, way: Way, quote: &Quote) -> Self {
+        let (token_in, token_out) = pool.identity().ends(way);
+        Self {
+            pool: pool.address(),
+            dex: pool.identity().protocol.as_str().into(),
+            fee_millionths: pool.fee_millionths(),
+            token_in,
+            amount_in: Amount(quote.amount_in),
+            token_out,
+            amount_out: Amount(quote.amount_out),
+            ticks_crossed: quote.ticks_crossed,
+        }
+    }
 }
 
 impl Leg {
@@ -99,6 +140,11 @@ impl Trade {
             }
         }
         Ok(Self { legs, quotes })
+    }
+
+    /// Hop by hop.
+    pub(crate) fn hops(&self) -> Vec<HopView> {
+        self.legs.iter().zip(&self.quotes).map(|(leg, quote)| HopView::of(&leg.pool, leg.way, quote)).collect()
     }
 
     /// What goes in at the start.
@@ -179,4 +225,19 @@ pub(crate) fn direct(book: &Book, from: Address, to: Address) -> Vec<Leg> {
         (pool.identity().ends(way).1 == to).then(|| Leg { pool: pool.clone(), way })
     };
     book.iter().filter_map(|(_, pool)| leg(pool)).collect()
+}
+
+/// What a pool's curve holds of the output around its price.
+pub(crate) fn depth(leg: &Leg) -> Option<Amount> {
+    match &leg.pool {
+        AnyPool::ConstantProduct(pair) => Some(ratio::amount(pair.reserves()[leg.way.output()])),
+        AnyPool::ConcentratedLiquidity(pool) => {
+            // Virtual reserves around the price: L·√P of the second token, L/√P of the first.
+            let (root, liquidity) = pool.begins_at(leg.way)?;
+            let root = ratio::ratio(ratio::whole(Amount(root)), BigInt::from(1) << 96u32);
+            let liquidity = BigRational::from(ratio::whole(ratio::amount(liquidity)));
+            let held = if leg.way.zero_for_one() { liquidity * root } else { liquidity / root };
+            held.to_integer().to_string().parse().ok()
+        }
+    }
 }

@@ -85,7 +85,7 @@ async fn what_cannot_be_quoted_is_refused_with_what_would_be_right() {
         expect![[r#"invalid_argument: token_in: not an address: "0x12" (0x and 40 hexadecimal digits)"#]],
     )
     .await;
-    check("quote", json!({ "token_in": "one", "token_out": address(3), "amount_in": "1" }), expect!["not_found: no followed pool trades 0x0101010101010101010101010101010101010101 for 0x0303030303030303030303030303030303030303 directly (name the pools of a path over other tokens; list_pools has those that are followed)"]).await;
+    check("quote", json!({ "token_in": "one", "token_out": address(3), "amount_in": "1" }), expect!["not_found: no followed pool trades 0x0101010101010101010101010101010101010101 for 0x0303030303030303030303030303030303030303 directly (best_route finds a way over other tokens; or name the pools of one)"]).await;
     check("quote", swap("0"), expect!["invalid_argument: pool 0x6565656565656565656565656565656565656565: an amount of zero cannot be traded (reason: zero_amount)"]).await;
     let path = |pools: Value| json!({ "token_in": "one", "token_out": "two", "amount_in": "9", "pools": pools });
     check("quote", path(json!([address(103)])), expect!["invalid_argument: pool 0x6767676767676767676767676767676767676767 does not trade 0x0101010101010101010101010101010101010101 (it trades 0x0202020202020202020202020202020202020202 and 0x0303030303030303030303030303030303030303)"]).await;
@@ -151,4 +151,22 @@ async fn what_needs_the_chain_or_the_pools_says_so() {
             expect!["not_configured: no pools are followed here (set ETHEREUM_RPC_URL, or start with the sandbox)"],
         )
         .await;
+}
+
+#[tokio::test]
+async fn a_route_is_divided_where_that_gives_more() {
+    let request = json!({ "token_in": "one", "token_out": address(3), "amount_in": "200000" });
+    let route = answer("best_route", request).await;
+    let legs = route["branches"][0]["legs"].as_array().unwrap();
+    let parts = legs[0]["parts"].as_array().unwrap();
+    assert_eq!((legs.len(), parts.len()), (2, 2), "{route}");
+    let sum: u64 = parts.iter().map(|part| part["amount_in"].as_str().unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!((sum, &route["branches"][0]["share_bps"]), (200_000, &json!(10_000.0)));
+    let amount = |field: &str| route[field]["amount"].as_str().unwrap().parse::<u64>().unwrap();
+    assert!(
+        amount("amount_out") > amount("undivided_amount_out") && route["better_by_bps"].as_f64() > Some(0.0),
+        "{route}"
+    );
+    let nowhere = json!({ "token_in": "one", "token_out": address(3), "amount_in": "1", "max_hops": 1 });
+    check("best_route", nowhere, expect!["not_found: no followed pools lead from 0x0101010101010101010101010101010101010101 to 0x0303030303030303030303030303030303030303 in 1 hops (more hops, or other tokens; list_pools has the pools that are followed)"]).await;
 }

@@ -1,0 +1,171 @@
+//! What gains now.
+
+use std::collections::HashMap;
+
+use kernel::chain::{Address, Amount};
+use market::conflict::{Contender, best_set};
+use market::feed::At;
+use market::lender::{Opportunity, evaluate};
+use market::{Book, Rate};
+use mcp::prelude::*;
+
+use super::MarketAnalysis;
+use super::costs::{CostsView, Terms};
+use super::follow::{Cycle, Excerpt};
+use super::view::OpportunityView;
+
+/// Candidates that are evaluated to the unit: the best by estimate.
+pub(super) const EVALUATED_MAX: usize = 100;
+/// Opportunities shown when the request does not say how many.
+const SHOWN: usize = 20;
+
+/// What [`SCAN_OPPORTUNITIES`](super::SCAN_OPPORTUNITIES) takes.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScanRequest {
+    /// Only cycles from this funding asset: address or symbol.
+    #[serde(default)]
+    pub funding: Option<String>,
+    /// Only what leaves at least so much, in the funding asset's smallest unit; 1 when absent. 0 shows what costs more than it gains, too.
+    #[serde(default)]
+    pub min_net: Option<Amount>,
+    /// How many to show, at most 100; 20 when absent.
+    #[serde(default = "shown")]
+    #[schemars(range(min = 1, max = 100))]
+    pub limit: usize,
+}
+
+fn shown() -> usize {
+    SHOWN
+}
+
+/// What [`SCAN_OPPORTUNITIES`](super::SCAN_OPPORTUNITIES) answers.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ScanAnswer {
+    /// The block it is true at.
+    #[serde(flatten)]
+    pub at: At,
+    /// Cycles that gain at the margin after the pools' fees, before all other costs.
+    pub candidates: usize,
+    /// How many of them, the best by estimate, were sized and priced.
+    pub evaluated: usize,
+    /// What leaves enough, the best first.
+    pub opportunities: Vec<OpportunityView>,
+    /// How many more leave enough and are left out here.
+    pub omitted: usize,
+    /// The ids of those that share no pool and are worth most together.
+    pub take_together: Vec<String>,
+    /// What was reckoned with.
+    pub costs: CostsView,
+}
+
+/// An excerpt with everything evaluated.
+pub(super) struct Scanned {
+    pub(super) at: At,
+    pub(super) book: Book,
+    pub(super) total: usize,
+    pub(super) evaluated: usize,
+    /// The best first.
+    pub(super) found: Vec<(Address, Opportunity)>,
+    pub(super) terms: HashMap<Address, Terms>,
+    pub(super) base_fee: Amount,
+}
+
+impl Scanned {
+    pub(super) fn views(&self, found: &[(Address, Opportunity)]) -> Result<Vec<OpportunityView>, Fault> {
+        let view = |(asset, one): &(Address, Opportunity)| OpportunityView::of(one, &self.book, &self.terms[asset]);
+        found.iter().map(view).collect()
+    }
+}
+
+/// The amount that an estimate stands for.
+pub(super) fn guess(estimate: f64) -> Amount {
+    // The whole part of a finite number; what is out of range is a bad guess and no more.
+    format!("{:.0}", estimate.max(1.0)).parse().unwrap_or_else(|_| Amount::from(1))
+}
+
+/// Evaluates a cycle.
+pub(super) fn priced(book: &Book, cycle: &Cycle, terms: &Terms) -> Result<Option<Opportunity>, Fault> {
+    Ok(evaluate(book, &cycle.hops, &terms.lenders, &terms.costs, guess(cycle.guess).0)?)
+}
+
+impl MarketAnalysis {
+    /// All opportunities of the newest block, losses after costs too.
+    pub(super) async fn scanned(&self, only: Option<Address>) -> Result<Scanned, Fault> {
+        let excerpt = self.candidates(|asset| only.is_none_or(|only| only == asset), EVALUATED_MAX).await?;
+        let base_fee = self.base_fee().await?;
+        let mut assets: Vec<Address> = excerpt.candidates.iter().map(|cycle| cycle.start).collect();
+        assets.sort_unstable();
+        assets.dedup();
+        let rates =
+            self.pools.read(|_, book| assets.iter().map(|asset| self.wei_in(*asset, book)).collect::<Vec<_>>())?;
+        let mut terms = HashMap::new();
+        for (asset, rate) in assets.into_iter().zip(rates) {
+            terms.insert(asset, self.terms(asset, rate?, base_fee, excerpt.at.block).await?);
+        }
+        let Excerpt { at, book, candidates, total } = excerpt;
+        let mut found = Vec::new();
+        for cycle in &candidates {
+            let opportunity = priced(&book, cycle, &terms[&cycle.start])?;
+            found.extend(opportunity.map(|opportunity| (cycle.start, opportunity)));
+        }
+        let worth = |one: &(Address, Opportunity)| in_wei(&one.1, terms[&one.0].costs.wei_in_asset);
+        found.sort_by(|one, other| worth(other).total_cmp(&worth(one)));
+        Ok(Scanned { at, book, total, evaluated: candidates.len(), found, terms, base_fee })
+    }
+
+    pub(super) async fn scan_opportunities(&self, request: ScanRequest) -> Result<ScanAnswer, Fault> {
+        if !(1..=EVALUATED_MAX).contains(&request.limit) {
+            return Err(Fault::invalid(format!("limit is {}", request.limit)).hint(format!("1 to {EVALUATED_MAX}")));
+        }
+        let only = request.funding.map(|word| self.funded(&word)).transpose()?;
+        let mut scanned = self.scanned(only).await?;
+        let least = request.min_net.unwrap_or_else(|| Amount::from(1));
+        let enough = |one: &Opportunity| least.is_zero() || (!one.net.is_loss() && one.net.size() >= least.0);
+        scanned.found.retain(|(_, opportunity)| enough(opportunity));
+        let omitted = scanned.found.len().saturating_sub(request.limit);
+        scanned.found.truncate(request.limit);
+        let opportunities = scanned.views(&scanned.found)?;
+        let take_together = together(&scanned.found, |asset| scanned.terms[&asset].costs.wei_in_asset);
+        let take_together = take_together.into_iter().map(|place| opportunities[place].id.clone()).collect();
+        Ok(ScanAnswer {
+            at: scanned.at,
+            candidates: scanned.total,
+            evaluated: scanned.evaluated,
+            opportunities,
+            omitted,
+            take_together,
+            costs: self.costs_view(scanned.base_fee, scanned.terms.values()),
+        })
+    }
+
+    /// One of the funding assets.
+    pub(super) fn funded(&self, word: &str) -> Result<Address, Fault> {
+        let (asset, funding) = (self.coins.find(word)?, self.funding()?);
+        if funding.contains(&asset) {
+            return Ok(asset);
+        }
+        Err(Fault::invalid(format!("{word} is no funding asset here"))
+            .hint(format!("one of {}", self.config.funding.join(", "))))
+    }
+}
+
+/// Nearly what is left, in wei: for putting different assets in order.
+fn in_wei(opportunity: &Opportunity, wei_in_asset: Rate) -> f64 {
+    let size =
+        f64::from(opportunity.net.size()) * f64::from(wei_in_asset.denominator) / f64::from(wei_in_asset.numerator);
+    if opportunity.net.is_loss() { -size } else { size }
+}
+
+/// Those that share no pool and are worth most together, by their places.
+pub(super) fn together(found: &[(Address, Opportunity)], wei_in: impl Fn(Address) -> Rate) -> Vec<usize> {
+    let contender = |(asset, opportunity): &(Address, Opportunity)| {
+        let rate = wei_in(*asset);
+        let wei = Rate { numerator: rate.denominator, denominator: rate.numerator };
+        Contender {
+            worth: wei.down(opportunity.net.above_zero()).unwrap_or_default(),
+            pools: opportunity.pools().collect(),
+        }
+    };
+    best_set(&found.iter().map(contender).collect::<Vec<_>>()).chosen
+}
