@@ -23,7 +23,12 @@ struct Step {
 impl Follower {
     /// One step towards the head. Returns whether there is more to do.
     pub(super) async fn advance(&self) -> Result<bool> {
-        let exchanges = self.exchanges();
+        let mut exchanges = self.exchanges();
+        if exchanges.is_empty() && self.last_failure.lock().is_none() {
+            // A sandbox's are known once it answers: until then there is nothing wrong.
+            self.node.height(BlockId::Latest).await?;
+            exchanges = self.exchanges();
+        }
         if exchanges.is_empty() {
             return Err(Fault::not_configured("no exchange is named whose pools could be followed")
                 .hint("name factories under [chain.pools], or start with the sandbox"));
