@@ -214,13 +214,14 @@ impl Climb<'_> {
             }
             (low, at, top) = (at, next, height);
         }
-        while at > U256::ONE && low < at {
-            let height = self.look(at / two);
-            low = at / two;
+        while at > U256::ONE {
+            let half = at / two;
+            let height = self.look(half);
+            low = half;
             if height != Height::TooLarge && height < top {
                 break;
             }
-            (high, at, top) = (at, low, height);
+            (high, at, top) = (at, half, height);
         }
         self.golden(low, high);
     }
@@ -229,9 +230,10 @@ impl Climb<'_> {
     fn golden(&mut self, mut low: U256, mut high: U256) {
         /// 2^32 · (3 − √5)/2.
         const SHORT: u64 = 1_640_531_527;
-        let cut = |low: U256, high: U256| {
-            let units: U256 = (high - low) >> 32;
-            ((units + U256::ONE).saturating_mul(U256::from(SHORT))).min((high - low) / U256::from(2))
+        let cut = |low: U256, high: U256| -> U256 {
+            let (width, short) = (high - low, U256::from(SHORT));
+            // The shift comes first only where the product would not fit: among few units it would leave nothing of the width.
+            if width.bit_len() > 224 { (width >> 32) * short } else { (width * short) >> 32 }
         };
         let precise: U256 = high >> 36;
         let stop = precise.max(U256::from(8));
@@ -256,6 +258,9 @@ impl Climb<'_> {
         const FEW: U256 = U256::from_limbs([1 << 20, 0, 0, 0]);
         let Some(trade) = self.best.and_then(|best| self.path.trade(best.input).ok()) else { return };
         let coarse = trade.output < FEW || trade.quotes.iter().any(|quote| quote.amount_in < FEW);
+        if coarse {
+            self.sweep();
+        }
         let (rounds_max, around) = if coarse { (32, 8) } else { (2, 1) };
         for _ in 0..rounds_max {
             let Some(best) = self.best else { return };
@@ -263,6 +268,21 @@ impl Climb<'_> {
             if self.best.is_some_and(|now| now.input == best.input) {
                 return;
             }
+        }
+    }
+
+    /// Looks on both sides of the best in strides that halve, in case rounding led the climb astray on a flat slope.
+    fn sweep(&mut self) {
+        const STRIDES_EACH_SIDE: u64 = 8;
+        let mut stride = self.best.map_or(U256::ZERO, |best| best.input) / U256::from(STRIDES_EACH_SIDE);
+        while !stride.is_zero() {
+            let Some(Top { input, .. }) = self.best else { return };
+            for steps in 1..=STRIDES_EACH_SIDE {
+                let far = stride * U256::from(steps);
+                self.look(input.saturating_add(far));
+                self.look(input.saturating_sub(far));
+            }
+            stride /= U256::from(2);
         }
     }
 

@@ -118,6 +118,32 @@ proptest! {
     }
 }
 
+/// A hill of few units: a golden section whose cut rounds to nothing ended nine units below its top.
+#[test]
+fn a_low_hill_is_climbed_to_its_top() {
+    let specs = [Spec::Pair([809, 4_851]), Spec::Ranges { tick: -933, inner: 1_811, outer: 13_313 }];
+    check(&specs, &FeeRule::MillionthsUp { millionths: 3_000 }, 3_000).unwrap();
+    let specs = [Spec::Ranges { tick: 178, inner: 29_999, outer: 26_974 }, Spec::Pair([897, 1_141])];
+    check(&specs, &FeeRule::WadUp { wad: Amount::from(0) }, 3_000).unwrap();
+}
+
+/// Where looking begins changes nothing that matters.
+#[test]
+fn the_guess_decides_the_speed_and_not_the_size() {
+    let (book, hops) = cycle(&[
+        Spec::Pair([10u128.pow(9), 2 * 10u128.pow(9)]),
+        Spec::Ranges { tick: -600, inner: 10u128.pow(10), outer: 10u128.pow(11) },
+    ]);
+    let path = Path::new(&book, &hops).unwrap();
+    let gain = |guess: u64| {
+        let sized = best(&path, &FeeRule::BpsHalfUp { bps: 5 }, U256::from(10u64.pow(9)), U256::from(guess)).unwrap();
+        sized.gain
+    };
+    let gains: Vec<U256> = [1, 1_000, 1_000_000, 400_000_000, 10u64.pow(9)].map(gain).to_vec();
+    let (least, most) = (gains.iter().min().unwrap(), gains.iter().max().unwrap());
+    assert!(*most - *least <= one_step(&path), "{gains:?}");
+}
+
 #[test]
 fn the_closed_form_by_hand() {
     // Two pairs at 1.000 and 1.300: √(A·B) − B over C, as a pocket calculator has it.
