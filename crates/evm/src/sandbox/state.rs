@@ -139,6 +139,9 @@ async fn read(path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// Writes whole or not at all.
 async fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    /// Two that write the same file at once would take each other's unfinished one away.
+    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _alone = ONE_AT_A_TIME.lock().await;
     let wrong = |error: std::io::Error| Fault::unavailable(format!("{} cannot be written: {error}", path.display()));
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).await.map_err(wrong)?;
