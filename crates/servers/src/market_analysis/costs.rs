@@ -54,11 +54,11 @@ pub(super) struct Terms {
 pub(super) struct Lenders(Mutex<HashMap<Address, FlashMarket>>);
 
 impl MarketAnalysis {
-    /// The base fee of the newest block, in wei.
-    pub(super) async fn base_fee(&self) -> Result<Amount> {
-        let head = match self.chain.head() {
+    /// The base fee of the block that the pools were looked at, in wei: head tracking may be a moment behind them, or ahead.
+    pub(super) async fn base_fee(&self, block: u64) -> Result<Amount> {
+        let head = match self.chain.head().filter(|head| head.number == block) {
             Some(head) => head,
-            None => self.chain.block(BlockId::Latest).await?.head,
+            None => self.chain.block(BlockId::Number(block)).await?.head,
         };
         Ok(head.base_fee_per_gas_wei.unwrap_or_default())
     }

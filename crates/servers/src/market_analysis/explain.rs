@@ -93,7 +93,7 @@ impl MarketAnalysis {
                 (at, legs.and_then(|legs| Ok((legs, self.wei_in(funding, book)?))))
             })
             .and_then(|(at, found)| Ok((at, found?)))?;
-        let base_fee = self.base_fee().await?;
+        let base_fee = self.base_fee(at.block).await?;
         let terms = self.terms(funding, rate, base_fee, at.block).await?;
         let mut book = Book::default();
         let mut hops = Vec::with_capacity(legs.len());

@@ -93,7 +93,7 @@ impl MarketAnalysis {
     /// All opportunities of the newest block, losses after costs too.
     pub(super) async fn scanned(&self, only: Option<Address>) -> Result<Scanned, Fault> {
         let excerpt = self.candidates(|asset| only.is_none_or(|only| only == asset), EVALUATED_MAX).await?;
-        let base_fee = self.base_fee().await?;
+        let base_fee = self.base_fee(excerpt.at.block).await?;
         let mut assets: Vec<Address> = excerpt.candidates.iter().map(|cycle| cycle.start).collect();
         assets.sort_unstable();
         assets.dedup();

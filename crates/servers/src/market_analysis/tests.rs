@@ -1,7 +1,6 @@
 //! On a sandbox, whose pools do not agree from the beginning.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kernel::bus::{Bus, NewEvent};
 use kernel::chain::{Abi, Address, BlockId};
@@ -71,13 +70,6 @@ impl Online {
         let now = book(&self.sandbox).await;
         self.pools.become_of(&now);
         let at = self.pools.status().at.unwrap();
-        // Gas is priced by the head that tracking has seen, which may be a moment behind the book.
-        let seen = async {
-            while self.sandbox.chain.head().is_none_or(|head| head.number < at.block) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap();
         let data = serde_json::to_value(Applied { at, changed, rolled_back: 0 }).unwrap();
         let event = NewEvent {
             topic: POOLS_TOPIC.into(),
