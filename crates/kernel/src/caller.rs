@@ -22,6 +22,10 @@ pub enum Access {
     Admin,
 }
 
+/// What an agent may do beyond reading and operating, by its name: the whole table. The risk agent is not in it: pulling the kill switch and
+/// tightening are an operator's, and what loosens is nobody's but a person's ([`Caller::require_person`]), whatever stands here.
+const GRANTS: &[(&str, Access)] = &[("execution", Access::Trade)];
+
 /// A named set of permissions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
 #[schemars(with = "String")]
@@ -34,7 +38,7 @@ pub enum Role {
     Trader,
     /// Everything.
     Admin,
-    /// One of the fleet's agents, by name: reads and operates; what more it may do its grants say.
+    /// One of the fleet's agents, by name: reads and operates; `execution` trades too.
     Agent(String),
 }
 
@@ -43,7 +47,10 @@ impl Role {
     pub fn allows(&self, access: Access) -> bool {
         match self {
             Self::Viewer => access == Access::Read,
-            Self::Operator | Self::Agent(_) => matches!(access, Access::Read | Access::Operate),
+            Self::Operator => matches!(access, Access::Read | Access::Operate),
+            Self::Agent(name) => {
+                matches!(access, Access::Read | Access::Operate) || GRANTS.contains(&(name.as_str(), access))
+            }
             Self::Trader => matches!(access, Access::Read | Access::Trade),
             Self::Admin => true,
         }
@@ -130,5 +137,40 @@ impl Caller {
         };
         Err(Fault::denied(format!("role {} may not use {what}", self.role))
             .hint(format!("needs a key with role {needed}: `flotilla token create NAME --role {needed}`")))
+    }
+
+    /// Refuses an agent. For what lets more be risked than before: an agent may stop and tighten, and people decide what goes on.
+    pub fn require_person(&self, what: &str) -> Result<(), Fault> {
+        match self.role {
+            Role::Agent(_) => Err(Fault::denied(format!("role {} may not use {what}", self.role))
+                .hint("it lets more be risked than before: a person decides that")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_may_do_what_its_line_says_and_no_more() {
+        let all = [Access::Read, Access::Operate, Access::Trade, Access::Admin];
+        for (role, may) in [
+            ("viewer", "1000"),
+            ("operator", "1100"),
+            ("trader", "1010"),
+            ("admin", "1111"),
+            ("agent:monitoring", "1100"),
+            ("agent:risk", "1100"),
+            ("agent:execution", "1110"),
+            ("agent:executions", "1100"),
+        ] {
+            let parsed: Role = role.parse().unwrap();
+            let allowed: String = all.map(|access| if parsed.allows(access) { '1' } else { '0' }).iter().collect();
+            assert_eq!((allowed.as_str(), parsed.to_string().as_str()), (may, role));
+            let person = Caller::new("x", parsed).require_person("production.resume").is_ok();
+            assert_eq!(person, !role.starts_with("agent:"), "{role}");
+        }
     }
 }

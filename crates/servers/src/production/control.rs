@@ -167,6 +167,9 @@ impl Production {
         ctx: &Ctx,
     ) -> Result<Strategy, ToolError> {
         let (name, reason) = (request.strategy, check_reason(&request.reason)?);
+        if running {
+            ctx.caller.require_person("production.start_strategy")?;
+        }
         let state = self.gate.set_strategy(&name, running, &ctx.caller.name, Some(reason)).await?;
         let kind = if running { "strategy.started" } else { "strategy.stopped" };
         self.tell(kind, ctx, json!({ "strategy": name, "by": state.set.by, "reason": reason })).await;
@@ -182,6 +185,9 @@ impl Production {
 
     pub(super) async fn set_mode(&self, request: SetModeRequest, ctx: &Ctx) -> Result<SetModeResponse, ToolError> {
         let reason = check_reason(&request.reason)?;
+        if request.mode == Mode::Live {
+            ctx.caller.require_person("production.set_mode to live")?;
+        }
         let token = request.confirmation.as_deref();
         match self.gate.set_mode(request.mode, &ctx.caller.name, Some(reason), token).await? {
             ModeChange::Done(set) => {
@@ -212,6 +218,7 @@ impl Production {
 
     pub(super) async fn resume(&self, request: ResumeRequest, ctx: &Ctx) -> Result<ResumeResponse, ToolError> {
         let reason = check_reason(&request.reason)?;
+        ctx.caller.require_person("production.resume")?;
         let desk = self.gate.resume(&ctx.caller.name, Some(reason), request.accept_drawdown).await?;
         self.tell("resumed", ctx, json!({ "by": ctx.caller.name, "reason": reason })).await;
         let marks = &desk.book(desk.mode).marks;

@@ -4,6 +4,7 @@
 //! - A strategy that is not started, a mode that is not live, a kill switch that is on: each is a rule of the gate, so that it holds wherever
 //!   a trade is reserved or sent, from the next look at the store on.
 //! - Live mode takes limits that a person set, and a confirmation that is bound to them, used once, and void after five minutes.
+//! - What lets more be risked than before (a strategy's start, live mode, resume) is a person's: no agent does it, also one that trades.
 //! - Profit and loss is what was booked: realised, with fees, gas and tips apart. Nothing here is an estimate.
 
 mod control;

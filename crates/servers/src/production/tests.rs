@@ -133,6 +133,24 @@ async fn the_kill_switch_stops_everything_until_somebody_resumes() {
 }
 
 #[tokio::test]
+async fn an_agent_that_trades_may_stop_and_may_not_loosen() {
+    let (bench, _) = bench().await;
+    let agent = Caller::new("agent:execution", Role::Agent("execution".into()));
+    let person = "it lets more be risked than before: a person decides that";
+    for (tool, arguments, what) in [
+        ("start_strategy", json!({ "strategy": STRATEGY, "reason": "x" }), "start_strategy"),
+        ("set_mode", json!({ "mode": "live", "reason": "x" }), "set_mode to live"),
+        ("resume", json!({ "reason": "x" }), "resume"),
+    ] {
+        let refusal = format!("permission_denied: role agent:execution may not use production.{what} ({person})");
+        assert_eq!(bench.shown(&agent, tool, arguments).await, refusal);
+    }
+    let paper = SetModeRequest { mode: Mode::Paper, reason: "x".into(), confirmation: None };
+    assert!(bench.call(&agent, SET_MODE, paper).await.unwrap().done);
+    bench.call(&agent, KILL_SWITCH, KillSwitchRequest { reason: "x".into() }).await.unwrap();
+}
+
+#[tokio::test]
 async fn profit_is_what_was_booked_with_fees_and_gas_apart() {
     let (bench, gate) = bench().await;
     let trades = [
