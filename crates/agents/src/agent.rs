@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kernel::Fault;
+use kernel::bus::{Event, FLEET_TOPIC};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,29 +33,43 @@ pub trait Agent: Sized + Send + Sync + 'static {
 }
 
 /// When a duty is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct When {
     pub(crate) every: Duration,
-    pub(crate) kinds: &'static [&'static str],
+    pub(crate) topics: Vec<(&'static str, &'static [&'static str])>,
 }
 
 impl When {
     /// Every so often, the first time one period after the start.
     pub const fn every(period: Duration) -> Self {
-        Self { every: period, kinds: &[] }
+        Self { every: period, topics: Vec::new() }
     }
 
     /// Also when there are events of the fleet (topic `fleet`) whose kind begins with one of these. Those that come together are one run.
     #[must_use]
-    pub const fn or_on(self, kinds: &'static [&'static str]) -> Self {
-        Self { kinds, ..self }
+    pub fn or_on(self, kinds: &'static [&'static str]) -> Self {
+        self.or_on_topic(FLEET_TOPIC, kinds)
+    }
+
+    /// The same for events of another topic.
+    #[must_use]
+    pub fn or_on_topic(mut self, topic: &'static str, kinds: &'static [&'static str]) -> Self {
+        self.topics.push((topic, kinds));
+        self
+    }
+
+    /// Whether it is to be done for this event.
+    pub(crate) fn wants(&self, event: &Event) -> bool {
+        let begins = |kinds: &[&str]| kinds.iter().any(|kind| event.kind.starts_with(kind));
+        self.topics.iter().any(|(topic, kinds)| *topic == event.topic && begins(kinds))
     }
 
     /// In words: `every 5 s and on alert.*`.
     pub fn words(&self) -> String {
         let mut words = format!("every {} s", self.every.as_secs());
-        if !self.kinds.is_empty() {
-            let kinds: Vec<String> = self.kinds.iter().map(|kind| format!("`{kind}*`")).collect();
+        let kinds = self.topics.iter().flat_map(|(_, kinds)| *kinds).map(|kind| format!("`{kind}*`"));
+        let kinds: Vec<String> = kinds.collect();
+        if !kinds.is_empty() {
             words.push_str(&format!(", and on {}", kinds.join(", ")));
         }
         words

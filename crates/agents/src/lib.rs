@@ -13,6 +13,7 @@ mod follow;
 pub mod hands;
 mod lead;
 pub mod monitoring;
+pub mod risk;
 pub mod standing;
 #[cfg(test)]
 mod testing;
@@ -54,6 +55,7 @@ macro_rules! agents {
 
 agents! {
     monitoring: Monitoring,
+    risk: Risk,
 }
 
 #[cfg(test)]

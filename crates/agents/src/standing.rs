@@ -1,6 +1,6 @@
 //! An agent with its types erased, standing to its duties: leads or waits, does what is due, keeps what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Duties, Duty};
-use crate::follow::{Follow, begins};
+use crate::follow::Follow;
 use crate::hands::Hands;
 use crate::lead::Lead;
 
@@ -166,19 +166,20 @@ impl Standing {
     /// Does what is due until `stopping`; the run that is under way then is ended first.
     async fn do_duties(&self, stopping: &CancellationToken) -> Result<(), Fault> {
         let ports = &self.means.ports;
-        let kinds: Vec<&str> = self.duties.iter().flat_map(|duty| duty.when.kinds).copied().collect();
-        let mut follow = Follow::open(Arc::clone(&ports.store), Arc::clone(&ports.bus), self.name).await?;
+        let topics: BTreeSet<_> =
+            self.duties.iter().flat_map(|duty| &duty.when.topics).map(|(topic, _)| *topic).collect();
+        let (wakes, topics) = (!topics.is_empty(), topics.into_iter().collect());
+        let mut follow = Follow::open(Arc::clone(&ports.store), Arc::clone(&ports.bus), self.name, topics).await?;
         let mut due_ms: Vec<UnixMs> = self.duties.iter().map(|duty| self.now_ms() + period_ms(duty)).collect();
         while !stopping.is_cancelled() {
             // Asked for before reading, so that what comes in between is not missed.
             let published = ports.bus.published();
-            let events = if kinds.is_empty() { Vec::new() } else { follow.read(&kinds).await? };
+            let events = follow.read(|event| self.duties.iter().any(|duty| duty.when.wants(event))).await?;
             for (duty, due_ms) in self.duties.iter().zip(&mut due_ms) {
                 let (now_ms, period_ms) = (self.now_ms(), period_ms(duty));
                 // A clock that was put back must not keep a duty waiting for longer than its period.
                 *due_ms = (*due_ms).min(now_ms + period_ms);
-                let wanted = events.iter().filter(|event| begins(&event.kind, duty.when.kinds));
-                let wanted: Vec<Event> = wanted.cloned().collect();
+                let wanted: Vec<Event> = events.iter().filter(|event| duty.when.wants(event)).cloned().collect();
                 if (now_ms >= *due_ms || !wanted.is_empty()) && !stopping.is_cancelled() {
                     *due_ms = now_ms + period_ms;
                     self.run(duty, wanted).await;
@@ -188,7 +189,7 @@ impl Standing {
                 follow.done().await?;
             }
             tokio::select! {
-                () = published, if !kinds.is_empty() => {}
+                () = published, if wakes => {}
                 () = sleep(LOOK_EVERY) => {}
                 () = stopping.cancelled() => {}
             }

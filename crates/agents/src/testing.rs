@@ -14,7 +14,7 @@ use mcp::seal::Sealer;
 use mcp::service::{Service, Shared};
 use mcp::toolbox::Router;
 use mcp::wire::{Id, Params, Request};
-use mcp::{Ctx, Handler, Reply};
+use mcp::{Ctx, Handler, McpServer, Reply};
 use parking_lot::RwLock;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -78,24 +78,27 @@ impl Bench {
 
     /// Starts a server, anew if it ran.
     pub(crate) async fn serve(&self, name: &str) {
+        let (world, ports) = (&self.world, MarketPorts::without_pools(self.world.ports()));
+        let service = servers::build(name, &ports, &servers::ServersConfig::default(), self.shared()).unwrap();
+        service.start(world.ports()).await.unwrap();
+        self.servers.0.write().insert(service.name, service);
+    }
+
+    /// Puts a server of the test's own there.
+    pub(crate) fn serve_this<S: McpServer>(&self, server: Arc<S>) {
+        self.servers.0.write().insert(S::NAME, Service::of(server, self.shared()));
+    }
+
+    fn shared(&self) -> Shared {
         let world = &self.world;
         let trail = Arc::new(Direct(world.audit.clone()));
-        let shared = Shared {
+        Shared {
             phases: Phases::new(world.clock.clone(), world.metrics.clone(), trail, LimitsConfig::default()),
             sealer: Sealer::new(&[7; 32], world.clock.clone()),
             clock: world.clock.clone(),
             version: "0.0.0-test",
             tasks: None,
-        };
-        let service = servers::build(
-            name,
-            &MarketPorts::without_pools(world.ports()),
-            &servers::ServersConfig::default(),
-            shared,
-        )
-        .unwrap();
-        service.start(world.ports()).await.unwrap();
-        self.servers.0.write().insert(service.name, service);
+        }
     }
 
     /// Takes a server away.

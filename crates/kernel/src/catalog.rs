@@ -64,7 +64,7 @@ pub const SERVICES: &[Service] = &[
     agent("test", 5003, "runs suites, finds flaky tests", false),
     agent("execution", 5004, "takes approved opportunities to a receipt", false),
     agent("monitoring", 5005, "raises and resolves alerts, keeps the status summary", true),
-    agent("risk", 5006, "watches exposure, trips the kill switch", false),
+    agent("risk", 5006, "watches exposure, losses, oracles and gas; trips the kill switch", true),
     agent("recovery", 5007, "from failure to recovery", false),
     agent("ui", 5008, "keeps dashboards fresh, delivers notifications", false),
     agent("discord", 5009, "the bot", false),

@@ -26,9 +26,9 @@ pub enum Cause {
     Events {
         /// The kinds of the events, each once, in the order they came.
         kinds: Vec<String>,
-        /// The place of the first on the topic `fleet`.
+        /// The place of the first on its topic: `fleet`, or another that the duty is done for.
         first_seq: u64,
-        /// The place of the last.
+        /// The place of the last on its topic.
         last_seq: u64,
     },
 }

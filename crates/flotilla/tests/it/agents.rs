@@ -24,7 +24,7 @@ fn fires(mcp: &Mcp, rule: &str) -> Value {
 fn an_agent_has_its_own_port_and_appears_wherever_services_do() {
     let fleet = Fleet::plain();
     let rows = fleet.process.screen["agents"].as_array().unwrap().clone();
-    assert_eq!(rows.iter().map(|row| row["service"].as_str().unwrap()).collect::<Vec<_>>(), ["monitoring"]);
+    assert_eq!(rows.iter().map(|row| row["service"].as_str().unwrap()).collect::<Vec<_>>(), ["monitoring", "risk"]);
     let url = rows[0]["url"].as_str().unwrap();
     assert_ne!(url, fleet.url_of("monitoring"), "the agent and the server of this name are two");
     let health = http::send("GET", &format!("{url}/health"), &[], b"").ok();
@@ -39,10 +39,10 @@ fn an_agent_has_its_own_port_and_appears_wherever_services_do() {
     let listed = fleet.get("/agents").ok();
     assert_eq!((&listed[0]["name"], &listed[0]["status"]), (&json!("monitoring"), &json!("healthy")), "{listed}");
     assert_eq!(fleet.call("master-coordinator__list_agents", json!({}))["agents"], listed);
-    assert_eq!(fleet.get("/status").ok()["agents"]["healthy"], 1);
+    assert_eq!(fleet.get("/status").ok()["agents"]["healthy"], 2);
     let ps = fleet.cli(&["ps"]).ok();
     assert!(ps.lines().any(|line| line.starts_with("agent:monitoring ")), "{ps}");
-    assert!(fleet.cli(&["status"]).out.contains("agents    1 of 1 healthy"));
+    assert!(fleet.cli(&["status"]).out.contains("agents    2 of 2 healthy"));
     let one = fleet.cli(&["status", "agent:monitoring", "--json"]).json();
     assert_eq!((&one["kind"], &one["checks"][0]["name"]), (&json!("agent"), &json!("lead")), "{one}");
 }
@@ -62,7 +62,7 @@ fn alerts_fire_by_the_agents_work_which_is_kept_and_recorded() {
         runs["runs"].as_array().unwrap().iter().find(|run| run["outcome"].as_str().unwrap().contains("it is so"));
     let fired = fired.unwrap_or_else(|| panic!("{runs}"));
     assert_eq!((&fired["standing"], &fired["calls"][1]["tool"]), (&json!("done"), &json!("settle_alerts")), "{fired}");
-    let refused = fleet.mcp("/mcp").call("master-coordinator__agent_runs", json!({ "agent": "risk" })).unwrap_err();
+    let refused = fleet.mcp("/mcp").call("master-coordinator__agent_runs", json!({ "agent": "recovery" })).unwrap_err();
     assert!(refused.contains("one of monitoring"), "{refused}");
 }
 

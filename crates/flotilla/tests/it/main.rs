@@ -17,6 +17,7 @@ mod generated;
 mod harness;
 mod keys;
 mod rest;
+mod risk;
 mod sandbox;
 mod serve;
 mod status_page;

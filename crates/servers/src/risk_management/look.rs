@@ -1,7 +1,7 @@
 //! What is open, how it is spread, and the states.
 
 use market::gate::{Kill, Mode, Reservation, Set};
-use market::risk::{Exposure, Limits, Money, TradingState, share_bps};
+use market::risk::{Exposure, Limits, Money, Rule, TradingState, check, share_bps};
 use mcp::ToolError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,17 @@ pub struct ExposureResponse {
     /// How much of each limit is used.
     pub limits: Vec<Usage>,
     /// The trades that hold it.
-    pub open: Vec<Reservation>,
+    pub open: Vec<OpenTrade>,
+}
+
+/// A trade under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OpenTrade {
+    /// What is reserved for it.
+    #[serde(flatten)]
+    pub reservation: Reservation,
+    /// The rules that it would not pass now, its own reservation set aside: while there are any it is not sent.
+    pub reasons: Vec<Rule>,
 }
 
 /// One part of what is open.
@@ -109,7 +119,14 @@ pub struct KillSwitchStateResponse {
 impl RiskManagement {
     pub(super) async fn exposure(&self, request: ModeRequest) -> Result<ExposureResponse, ToolError> {
         let desk = self.desk(request.mode).await?;
-        let open = self.gate.all_open().await?.into_iter().filter(|one| one.mode == desk.mode).collect();
+        let open = self.gate.all_open().await?.into_iter().filter(|one| one.mode == desk.mode);
+        let judge = |reservation: Reservation| {
+            let mut standing = desk.standing(&reservation.trade.strategy);
+            standing.open.remove(&reservation.trade);
+            let reasons = check(&reservation.trade, desk.limits(), &standing).reasons;
+            OpenTrade { reservation, reasons }
+        };
+        let open = open.map(judge).collect();
         let exposure = desk.book(desk.mode).open.clone();
         let limits = held(&exposure, desk.limits());
         Ok(ExposureResponse { mode: desk.mode, currency: self.config.currency.clone(), exposure, limits, open })

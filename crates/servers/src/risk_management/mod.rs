@@ -23,7 +23,7 @@ pub use limits::{
 };
 pub use look::{
     Concentrated, ConcentrationResponse, ExposureResponse, KillSwitchStateRequest, KillSwitchStateResponse,
-    ModeRequest, Share, Usage,
+    ModeRequest, OpenTrade, Share, Usage,
 };
 pub use measure::{
     DayMark, DrawdownRequest, DrawdownResponse, RiskReport, StressRequest, StressResponse, ValueAtRiskRequest,
