@@ -84,6 +84,11 @@ impl Db {
         self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)
     }
 
+    /// For a write that is one statement, and so a transaction by itself.
+    pub(crate) fn writer(&self) -> &SqlitePool {
+        &self.writer
+    }
+
     /// Closes all connections; the last process to do so folds the write-ahead log into the file.
     pub(crate) async fn close(&self) {
         self.readers.close().await;

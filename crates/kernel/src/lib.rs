@@ -32,6 +32,7 @@ pub mod metrics;
 pub mod ports;
 pub mod prices;
 mod progress;
+pub mod queue;
 pub mod registry;
 pub mod secret;
 pub mod signal;

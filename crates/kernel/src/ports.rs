@@ -9,6 +9,7 @@ use crate::fleet::Fleet;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::prices::Prices;
+use crate::queue::Queue;
 use crate::store::Store;
 use crate::{Clock, Tasks};
 
@@ -25,6 +26,8 @@ pub struct Ports {
     pub store: Arc<dyn Store>,
     /// Events.
     pub bus: Arc<dyn Bus>,
+    /// Tasks.
+    pub queue: Arc<dyn Queue>,
     /// Log lines.
     pub logs: Arc<dyn Logs>,
     /// The audit trail.

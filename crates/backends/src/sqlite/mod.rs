@@ -1,7 +1,8 @@
-//! Store, bus and audit trail in one SQLite file, `flotilla.db`, which several processes may share.
+//! Store, bus, queue and audit trail in one SQLite file, `flotilla.db`, which several processes may share.
 
 mod audit;
 mod bus;
+mod queue;
 mod schema;
 mod store;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use kernel::audit::Audit;
 use kernel::bus::Bus;
+use kernel::queue::{DEPTH_MAX, Queue};
 use kernel::store::Store;
 use kernel::{Clock, Fault, Result};
 use schemars::JsonSchema;
@@ -29,11 +31,13 @@ pub struct Config {
     pub synchronous: Synchronous,
     /// Connections that read, at most; each is a thread. 1 to 64.
     pub readers: u32,
+    /// Tasks that may wait in one queue; more are refused.
+    pub queue_depth_max: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { synchronous: Synchronous::default(), readers: 3 }
+        Self { synchronous: Synchronous::default(), readers: 3, queue_depth_max: DEPTH_MAX }
     }
 }
 
@@ -64,6 +68,8 @@ pub struct Sqlite {
     pub store: Arc<dyn Store>,
     /// Events.
     pub bus: Arc<dyn Bus>,
+    /// Tasks.
+    pub queue: Arc<dyn Queue>,
     /// The audit trail.
     pub audit: Arc<dyn Audit>,
     db: Db,
@@ -98,7 +104,8 @@ pub async fn open(config: &Config, data_dir: &Path, clock: Clock) -> Result<Sqli
     let db = Db::open(&opening, &clock).await?;
     Ok(Sqlite {
         store: Arc::new(store::SqliteStore::new(db.clone(), clock.clone())),
-        bus: Arc::new(bus::SqliteBus::new(db.clone(), clock)),
+        bus: Arc::new(bus::SqliteBus::new(db.clone(), clock.clone())),
+        queue: Arc::new(queue::SqliteQueue::new(db.clone(), clock, config.queue_depth_max)),
         audit: Arc::new(audit::SqliteAudit::new(db.clone())),
         db,
     })

@@ -1,6 +1,7 @@
 //! The tables of `flotilla.db`, version by version. This and `db.rs` are the only places that know which database it is.
 //!
-//! For PostgreSQL the same tables need `BIGINT` for `INTEGER PRIMARY KEY`, and `COLLATE "C"` on `entries.key`, whose order is by bytes.
+//! For PostgreSQL the same tables need `BIGINT` for `INTEGER PRIMARY KEY` (an identity for `AUTOINCREMENT`), the triggers' bodies as functions,
+//! and `COLLATE "C"` on `entries.key`, whose order is by bytes.
 
 /// Oldest first. What stands here never changes; a change is a new version.
 pub(super) const VERSIONS: &[&str] = &["
@@ -55,4 +56,118 @@ pub(super) const VERSIONS: &[&str] = &["
     CREATE TABLE audit_head (id BIGINT PRIMARY KEY, seq BIGINT NOT NULL, hash TEXT NOT NULL);
     INSERT INTO audit_head (id, seq, hash)
         VALUES (1, 0, '0000000000000000000000000000000000000000000000000000000000000000');
+",
+    // Tasks. Their states are numbers: 0 delayed, 1 queued, 2 running, 3 done, 4 dead, 5 cancelled; the indices of what waits, runs and has
+    // ended are partial, so that what is done costs nothing to what is to do.
+    "
+    CREATE TABLE tasks (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        queue TEXT NOT NULL,
+        type TEXT NOT NULL,
+        state BIGINT NOT NULL,
+        priority BIGINT NOT NULL,
+        -- Its place among the tasks of its queue and priority; 0 until it may begin for the first time.
+        turn BIGINT NOT NULL,
+        attempts BIGINT NOT NULL,
+        attempts_max BIGINT NOT NULL,
+        attempts_each BIGINT NOT NULL,
+        cancelling BIGINT NOT NULL,
+        submitted_ms BIGINT NOT NULL,
+        run_at_ms BIGINT NOT NULL,
+        started_ms BIGINT,
+        ended_ms BIGINT,
+        lease_until_ms BIGINT,
+        caller TEXT NOT NULL,
+        worker TEXT,
+        dedup_key TEXT,
+        parent BIGINT,
+        trace_id TEXT,
+        progress TEXT,
+        failure TEXT,
+        result TEXT,
+        payload TEXT NOT NULL
+    );
+    CREATE INDEX tasks_by_queue ON tasks (queue, seq);
+    CREATE UNIQUE INDEX tasks_by_key ON tasks (queue, dedup_key) WHERE dedup_key IS NOT NULL;
+    CREATE INDEX tasks_delayed ON tasks (run_at_ms, seq) WHERE state = 0;
+    CREATE INDEX tasks_queued ON tasks (queue, type, priority DESC, turn, seq) WHERE state = 1;
+    CREATE INDEX tasks_running ON tasks (lease_until_ms, seq) WHERE state = 2;
+    CREATE INDEX tasks_lost ON tasks (state, seq) WHERE state >= 4;
+    CREATE INDEX tasks_ended ON tasks (ended_ms, seq) WHERE state >= 3;
+
+    -- How tasks of a type are treated, and how many stand where; kept right by the triggers below.
+    CREATE TABLE task_types (
+        queue TEXT NOT NULL,
+        type TEXT NOT NULL,
+        attempts_max BIGINT,
+        backoff_first_ms BIGINT,
+        backoff_max_ms BIGINT,
+        running_max BIGINT,
+        delayed BIGINT NOT NULL DEFAULT 0,
+        queued BIGINT NOT NULL DEFAULT 0,
+        running BIGINT NOT NULL DEFAULT 0,
+        done BIGINT NOT NULL DEFAULT 0,
+        dead BIGINT NOT NULL DEFAULT 0,
+        cancelled BIGINT NOT NULL DEFAULT 0,
+        -- The newest minute in which one ended, how many did in it, and how many in the minute before it.
+        minute BIGINT NOT NULL DEFAULT 0,
+        ended BIGINT NOT NULL DEFAULT 0,
+        ended_before BIGINT NOT NULL DEFAULT 0,
+        PRIMARY KEY (queue, type)
+    );
+
+    -- The newest turn taken by each caller of a queue and priority; without a caller, the newest that was handed out.
+    CREATE TABLE task_turns (
+        queue TEXT NOT NULL,
+        priority BIGINT NOT NULL,
+        caller TEXT NOT NULL,
+        turn BIGINT NOT NULL,
+        PRIMARY KEY (queue, priority, caller)
+    );
+    INSERT INTO counters (name, value) VALUES ('claimable', 0);
+
+    CREATE TRIGGER task_submitted AFTER INSERT ON tasks BEGIN
+        INSERT INTO task_types (queue, type, delayed, queued) VALUES (NEW.queue, NEW.type, NEW.state = 0, NEW.state = 1)
+            ON CONFLICT (queue, type) DO UPDATE SET delayed = delayed + excluded.delayed, queued = queued + excluded.queued;
+    END;
+    CREATE TRIGGER task_stamped AFTER INSERT ON tasks WHEN NEW.state = 1 BEGIN
+        INSERT INTO task_turns (queue, priority, caller, turn) VALUES (NEW.queue, NEW.priority, NEW.caller, NEW.turn)
+            ON CONFLICT (queue, priority, caller) DO UPDATE SET turn = excluded.turn WHERE excluded.turn > task_turns.turn;
+        UPDATE counters SET value = value + 1 WHERE name = 'claimable';
+    END;
+    CREATE TRIGGER task_freed AFTER UPDATE OF state ON tasks WHEN NEW.state = 1 BEGIN
+        INSERT INTO task_turns (queue, priority, caller, turn) VALUES (NEW.queue, NEW.priority, NEW.caller, NEW.turn)
+            ON CONFLICT (queue, priority, caller) DO UPDATE SET turn = excluded.turn WHERE excluded.turn > task_turns.turn;
+        UPDATE counters SET value = value + 1 WHERE name = 'claimable';
+    END;
+    CREATE TRIGGER task_begun AFTER UPDATE OF state ON tasks WHEN NEW.state = 2 AND OLD.state <> 2 BEGIN
+        INSERT INTO task_turns (queue, priority, caller, turn) VALUES (NEW.queue, NEW.priority, '', NEW.turn)
+            ON CONFLICT (queue, priority, caller) DO UPDATE SET turn = excluded.turn WHERE excluded.turn > task_turns.turn;
+    END;
+    CREATE TRIGGER task_moved AFTER UPDATE OF state ON tasks WHEN NEW.state <> OLD.state AND (NEW.state < 3 OR OLD.state >= 3) BEGIN
+        UPDATE task_types SET
+            delayed = delayed + (NEW.state = 0) - (OLD.state = 0),
+            queued = queued + (NEW.state = 1) - (OLD.state = 1),
+            running = running + (NEW.state = 2) - (OLD.state = 2),
+            dead = dead - (OLD.state = 4),
+            cancelled = cancelled - (OLD.state = 5)
+        WHERE queue = NEW.queue AND type = NEW.type;
+    END;
+    CREATE TRIGGER task_ended AFTER UPDATE OF state ON tasks WHEN NEW.state >= 3 AND OLD.state < 3 BEGIN
+        UPDATE task_types SET
+            delayed = delayed - (OLD.state = 0),
+            queued = queued - (OLD.state = 1),
+            running = running - (OLD.state = 2),
+            done = done + (NEW.state = 3),
+            dead = dead + (NEW.state = 4),
+            cancelled = cancelled + (NEW.state = 5),
+            ended_before = CASE NEW.ended_ms / 60000 - minute WHEN 0 THEN ended_before WHEN 1 THEN ended ELSE 0 END,
+            ended = CASE NEW.ended_ms / 60000 - minute WHEN 0 THEN ended + 1 ELSE 1 END,
+            minute = NEW.ended_ms / 60000
+        WHERE queue = NEW.queue AND type = NEW.type;
+    END;
+    CREATE TRIGGER task_purged AFTER DELETE ON tasks BEGIN
+        UPDATE task_types SET done = done - (OLD.state = 3), dead = dead - (OLD.state = 4), cancelled = cancelled - (OLD.state = 5)
+        WHERE queue = OLD.queue AND type = OLD.type;
+    END;
 "];

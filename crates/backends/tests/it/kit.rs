@@ -8,14 +8,17 @@ use backends::logs::SqliteLogs;
 use backends::sqlite::{self, Sqlite};
 use kernel::audit::Audit;
 use kernel::bus::Bus;
-use kernel::fake::World;
+use kernel::fake::{MemoryQueue, World};
 use kernel::logs::Logs;
+use kernel::queue::Queue;
 use kernel::store::Store;
 use kernel::{Clock, Tasks};
 use tempfile::TempDir;
 
 /// When the tests' clocks start.
 pub(crate) const START_MS: i64 = 1_794_729_600_000;
+/// How many tasks may wait in a queue of the suites.
+pub(crate) const DEPTH_MAX: u64 = 600;
 
 /// One backend.
 pub(crate) struct Kit {
@@ -23,6 +26,7 @@ pub(crate) struct Kit {
     pub(crate) tasks: Tasks,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) queue: Arc<dyn Queue>,
     pub(crate) audit: Arc<dyn Audit>,
     pub(crate) logs: Arc<dyn Logs>,
     /// The same backend as another process would see it; memory has no other process, so it is the same again.
@@ -33,6 +37,7 @@ pub(crate) struct Kit {
 pub(crate) struct Other {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) queue: Arc<dyn Queue>,
     pub(crate) audit: Arc<dyn Audit>,
     pub(crate) logs: Arc<dyn Logs>,
 }
@@ -40,14 +45,16 @@ pub(crate) struct Other {
 pub(crate) async fn memory() -> Kit {
     let world = World::default();
     let ports = world.ports();
+    let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::new(world.clock.clone()).depth_max(DEPTH_MAX));
     Kit {
         clock: world.clock.clone(),
         tasks: Tasks::new(),
         store: ports.store.clone(),
         bus: ports.bus.clone(),
+        queue: queue.clone(),
         audit: ports.audit.clone(),
         logs: ports.logs.clone(),
-        other: Other { store: ports.store, bus: ports.bus, audit: ports.audit, logs: ports.logs },
+        other: Other { store: ports.store, bus: ports.bus, queue, audit: ports.audit, logs: ports.logs },
         _folder: None,
     }
 }
@@ -63,15 +70,18 @@ pub(crate) async fn sqlite() -> Kit {
         tasks: Tasks::new(),
         store: one.store,
         bus: one.bus,
+        queue: one.queue,
         audit: one.audit,
         logs: Arc::new(logs_one),
-        other: Other { store: two.store, bus: two.bus, audit: two.audit, logs: Arc::new(logs_two) },
+        other: Other { store: two.store, bus: two.bus, queue: two.queue, audit: two.audit, logs: Arc::new(logs_two) },
         _folder: Some(folder),
     }
 }
 
 pub(crate) async fn open(folder: &std::path::Path, clock: Clock) -> Sqlite {
-    sqlite::open(&sqlite::Config::default(), folder, clock).await.unwrap()
+    sqlite::open(&sqlite::Config { queue_depth_max: DEPTH_MAX, ..sqlite::Config::default() }, folder, clock)
+        .await
+        .unwrap()
 }
 
 pub(crate) async fn open_logs(folder: &std::path::Path, clock: &Clock) -> SqliteLogs {

@@ -11,6 +11,7 @@ mod locks;
 mod logs;
 mod model;
 mod processes;
+mod queue;
 mod registry;
 mod sqlite;
 mod store;

@@ -27,12 +27,13 @@ async fn child() {
     match order.trim_end().split_once(' ') {
         Some(("work", folder)) => work(Path::new(folder)).await,
         Some(("append", folder)) => append_forever(Path::new(folder)).await,
+        Some(("tasks", folder)) => crate::queue::work_until_done(Path::new(folder)).await,
         _ => {}
     }
 }
 
 #[expect(clippy::print_stdout, reason = "the parent waits for it")]
-fn say_at_work() {
+pub(crate) fn say_at_work() {
     println!("\n{AT_WORK}");
     std::io::stdout().flush().unwrap();
 }
@@ -75,7 +76,7 @@ async fn append_forever(folder: &Path) {
 }
 
 /// Starts this binary as a child with an order.
-fn start(order: &str, folder: &Path) -> Child {
+pub(crate) fn start(order: &str, folder: &Path) -> Child {
     let program: PathBuf = std::env::current_exe().unwrap();
     let mut child = Command::new(program)
         .args(["processes::child", "--exact", "--ignored", "--nocapture"])
@@ -89,7 +90,7 @@ fn start(order: &str, folder: &Path) -> Child {
 }
 
 /// Waits until the child is at work, then reads on so that it never blocks on its output.
-fn until_at_work(child: &mut Child) {
+pub(crate) fn until_at_work(child: &mut Child) {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.by_ref().any(|line| line.is_ok_and(|line| line == AT_WORK)), "the child never came to work");
     std::thread::spawn(move || lines.for_each(drop));

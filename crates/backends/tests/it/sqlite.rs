@@ -105,7 +105,7 @@ async fn a_closed_file_answers_unavailable() {
 #[tokio::test]
 async fn the_configuration_is_what_it_says() {
     let config: Config = serde_json::from_str(r#"{"synchronous": "full"}"#).unwrap();
-    assert_eq!(config, Config { synchronous: Synchronous::Full, readers: 3 });
+    assert_eq!(config, Config { synchronous: Synchronous::Full, ..Config::default() });
     assert!(serde_json::from_str::<Config>(r#"{"sync": "full"}"#).is_err(), "an unknown setting is refused");
     let folder = tempfile::tempdir().unwrap();
     let ports = backends::sqlite::open(&config, folder.path(), Clock::manual(START_MS)).await.unwrap();

@@ -105,6 +105,7 @@ impl Parts {
             metrics: metrics.clone(),
             store: Arc::clone(&database.store),
             bus: Arc::clone(&database.bus),
+            queue: Arc::clone(&database.queue),
             logs,
             audit: Arc::clone(&database.audit),
             fleet: Arc::clone(&supervisor) as Arc<dyn kernel::fleet::Fleet>,

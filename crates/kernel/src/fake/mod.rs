@@ -8,6 +8,7 @@ mod bus;
 mod fleet;
 mod logs;
 mod prices;
+mod queue;
 mod store;
 mod world;
 
@@ -17,5 +18,6 @@ pub use bus::MemoryBus;
 pub use fleet::FakeFleet;
 pub use logs::MemoryLogs;
 pub use prices::FakePrices;
+pub use queue::MemoryQueue;
 pub use store::MemoryStore;
 pub use world::World;

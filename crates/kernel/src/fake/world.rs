@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FakeFleet, FakePrices, MemoryAudit, MemoryBus, MemoryLogs, MemoryStore, NoAbi};
+use super::{FakeFleet, FakePrices, MemoryAudit, MemoryBus, MemoryLogs, MemoryQueue, MemoryStore, NoAbi};
 use crate::chain::{Abi, Chain, Unconfigured};
 use crate::metrics::Metrics;
 use crate::{Clock, Ports, Tasks, UnixMs};
@@ -23,6 +23,8 @@ pub struct World {
     pub store: Arc<MemoryStore>,
     /// The bus.
     pub bus: Arc<MemoryBus>,
+    /// The queue.
+    pub queue: Arc<MemoryQueue>,
     /// The logs.
     pub logs: Arc<MemoryLogs>,
     /// The audit trail.
@@ -45,6 +47,7 @@ impl Default for World {
             metrics: Metrics::default(),
             store: Arc::new(MemoryStore::new(clock.clone())),
             bus: Arc::new(MemoryBus::new(clock.clone())),
+            queue: Arc::new(MemoryQueue::new(clock.clone())),
             logs: Arc::new(MemoryLogs::new(clock.clone())),
             audit: Arc::default(),
             fleet: Arc::default(),
@@ -79,6 +82,7 @@ impl World {
             metrics: self.metrics.clone(),
             store: self.store.clone(),
             bus: self.bus.clone(),
+            queue: self.queue.clone(),
             logs: self.logs.clone(),
             audit: self.audit.clone(),
             fleet: self.fleet.clone(),

@@ -1,0 +1,101 @@
+//! Endings: those that are simply done all in one statement, the others one by one in one transaction.
+
+use kernel::queue::{Ending, Holding, Outcome, Policy, State, step};
+use kernel::{Code, Result, UnixMs};
+use sqlx::{Executor, Sqlite, SqliteTransaction};
+
+use super::{SqliteQueue, insert, one, row, text, write};
+use crate::db::fault;
+
+/// More than any queue holds: what follows from a task is never refused, or nothing could end where all is full.
+const NO_MOST: u64 = i64::MAX as u64;
+
+/// Ends each of `endings`.
+pub(super) async fn finish(queue: &SqliteQueue, endings: Vec<Ending>) -> Result<Vec<Result<State>>> {
+    let now_ms = queue.clock.now_ms();
+    let mut states: Vec<Option<Result<State>>> = vec![None; endings.len()];
+    if endings.iter().all(|ending| simply_done(ending).is_some()) {
+        note(&mut states, &endings, &done(queue.db.writer(), &endings, now_ms).await?);
+        if states.iter().all(Option::is_some) {
+            return Ok(states.into_iter().flatten().collect());
+        }
+    }
+    let mut tx = queue.db.begin().await?;
+    if states.iter().all(Option::is_none) {
+        note(&mut states, &endings, &done(&mut *tx, &endings, now_ms).await?);
+    }
+    let mut freed = false;
+    for (state, ending) in states.iter_mut().zip(endings) {
+        if state.is_none() {
+            let ended = end(&mut tx, ending, now_ms).await?;
+            freed |= ended.is_ok();
+            *state = Some(ended);
+        }
+    }
+    tx.commit().await.map_err(fault)?;
+    if freed {
+        queue.freed.notify_waiters();
+    }
+    Ok(states.into_iter().flatten().collect())
+}
+
+/// The result, when there is nothing else to an ending.
+fn simply_done(ending: &Ending) -> Option<&serde_json::Value> {
+    match &ending.outcome {
+        Outcome::Done { result, then } if then.is_empty() => Some(result),
+        _ => None,
+    }
+}
+
+async fn done<'e>(
+    to: impl Executor<'e, Database = Sqlite>,
+    endings: &[Ending],
+    now_ms: UnixMs,
+) -> Result<Vec<Holding>> {
+    let rows = row::done(endings.iter().filter_map(|ending| Some((ending, simply_done(ending)?))));
+    let ended: Vec<(i64, i64)> =
+        sqlx::query_as(text::DONE).bind(rows).bind(now_ms).fetch_all(to).await.map_err(fault)?;
+    Ok(ended.into_iter().map(|(seq, attempt)| row::holding(seq, attempt)).collect())
+}
+
+fn note(states: &mut [Option<Result<State>>], endings: &[Ending], done: &[Holding]) {
+    let done: std::collections::HashSet<&Holding> = done.iter().collect();
+    for (state, ending) in states.iter_mut().zip(endings) {
+        if done.contains(&ending.holding) && simply_done(ending).is_some() {
+            *state = Some(Ok(State::Done));
+        }
+    }
+}
+
+/// One ending by its steps. The outer error is the database's, the inner one the ending's own: then nothing of it was written.
+async fn end(tx: &mut SqliteTransaction<'_>, ending: Ending, now_ms: UnixMs) -> Result<Result<State>> {
+    let Ending { holding, outcome } = ending;
+    let Some(task) = one(tx, holding.id).await? else { return Ok(Err(step::unknown(holding.id))) };
+    if step::said_again(&task, holding.attempt, &outcome) {
+        return Ok(Ok(task.state));
+    }
+    let row = sqlx::query(text::POLICY).bind(&task.queue).bind(&task.task_type).fetch_optional(&mut **tx).await;
+    let row = row.map_err(fault)?;
+    let policy = row.map_or_else(|| Ok(Policy::default()), |row| row::policy(&row, 0)).map_err(fault)?;
+    let then = match &outcome {
+        Outcome::Done { then, .. } => then.clone(),
+        _ => Vec::new(),
+    };
+    let after = match step::end(task, holding.attempt, outcome, &policy, now_ms) {
+        Ok(after) => after,
+        Err(late) => return Ok(Err(late)),
+    };
+    if !then.is_empty() {
+        sqlx::query("SAVEPOINT successors").execute(&mut **tx).await.map_err(fault)?;
+        let inserted = insert(tx, &then, Some(holding.id), now_ms, NO_MOST).await;
+        if let Err(refused) = inserted {
+            if refused.code != Code::Conflict {
+                return Err(refused);
+            }
+            sqlx::query("ROLLBACK TO successors").execute(&mut **tx).await.map_err(fault)?;
+            return Ok(Err(refused));
+        }
+    }
+    write(tx, &after).await?;
+    Ok(Ok(after.state))
+}

@@ -1,0 +1,139 @@
+//! Twenty thousand tasks over several processes, one of which is killed every second.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use backends::sqlite;
+use kernel::Clock;
+use kernel::queue::{
+    Claim, Ending, Filter, Holding, LEASE_MS_MIN, LIST_MAX, NewTask, Outcome, Policy, Queue, SUBMIT_MAX, State, Task,
+};
+use serde_json::json;
+
+use crate::processes::{say_at_work, start, until_at_work};
+
+/// How many.
+const TASKS: u64 = 20_000;
+/// Of these so many must be done one after the other.
+const ORDERED: u64 = 400;
+/// Every so many, one is followed by another.
+const FOLLOWED_EVERY: u64 = 20;
+const WORKERS: usize = 3;
+/// How long it may all take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+async fn open(folder: &Path) -> std::sync::Arc<dyn Queue> {
+    let config = sqlite::Config { queue_depth_max: 2 * TASKS, ..sqlite::Config::default() };
+    sqlite::open(&config, folder, Clock::system()).await.unwrap().queue
+}
+
+/// What a worker process does until it is killed, or all is done.
+pub(crate) async fn work(folder: &Path) {
+    let queue = open(folder).await;
+    let worker = format!("w{}", std::process::id());
+    say_at_work();
+    loop {
+        let types = ["free", "ordered"].map(str::to_owned).into();
+        let claim = Claim { queue: "q".into(), types, limit: 20, lease_ms: LEASE_MS_MIN, worker: worker.clone() };
+        let claimed = queue.claim(&claim).await.unwrap();
+        if claimed.tasks.is_empty() {
+            let counts = queue.counts().await.unwrap();
+            if counts.iter().filter(|of| of.queue == "q").all(|of| of.queued + of.running + of.delayed == 0) {
+                return;
+            }
+            tokio::time::timeout(Duration::from_millis(50), queue.claimable()).await.ok();
+            continue;
+        }
+        let endings = claimed
+            .tasks
+            .iter()
+            .map(|task| Ending { holding: Holding { id: task.id, attempt: task.attempts }, outcome: outcome(task) });
+        // Each may be late: the others of this process, or of another, have it then.
+        queue.finish(endings.collect()).await.unwrap();
+    }
+}
+
+fn outcome(task: &Task) -> Outcome {
+    let n = task.payload["n"].as_u64().unwrap();
+    let follower = || NewTask::new("effects", "effect", json!({ "n": n }), "worker");
+    let then = if n.is_multiple_of(FOLLOWED_EVERY) { vec![follower()] } else { Vec::new() };
+    Outcome::Done { result: json!({ "attempt": task.attempts }), then }
+}
+
+async fn submit_all(queue: &dyn Queue) {
+    queue.set_policy("q", "ordered", Policy { running_max: 1, attempts_max: 100, ..Policy::default() }).await.unwrap();
+    queue.set_policy("q", "free", Policy { attempts_max: 100, ..Policy::default() }).await.unwrap();
+    let task = |n: u64| {
+        let (task_type, caller) = if n.is_multiple_of(TASKS / ORDERED) {
+            ("ordered", "one".to_owned())
+        } else {
+            ("free", format!("c{}", n % 7))
+        };
+        NewTask::new("q", task_type, json!({ "n": n }), &caller)
+    };
+    let all: Vec<NewTask> = (0..TASKS).map(task).collect();
+    for some in all.chunks(SUBMIT_MAX) {
+        queue.submit(some.to_vec()).await.unwrap();
+    }
+}
+
+async fn everything(queue: &dyn Queue, name: &str) -> Vec<Task> {
+    let filter = Filter { queue: Some(name.into()), ..Filter::default() };
+    let (mut all, mut before) = (Vec::new(), None);
+    while let page = queue.list(&filter, before, LIST_MAX).await.unwrap()
+        && !page.is_empty()
+    {
+        before = page.last().map(|task| task.id);
+        all.extend(page);
+    }
+    all.reverse();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_workers_lose_nothing_and_do_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = open(folder.path()).await;
+    submit_all(&*queue).await;
+    let begin = |_| {
+        let mut child = start("tasks", folder.path());
+        until_at_work(&mut child);
+        child
+    };
+    let mut workers: Vec<_> = (0..WORKERS).map(begin).collect();
+    let (began, mut kills) = (Instant::now(), 0);
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let counts = queue.counts().await.unwrap();
+        if counts.iter().filter(|of| of.queue == "q").all(|of| of.queued + of.running + of.delayed == 0) {
+            break;
+        }
+        assert!(began.elapsed() < LIMIT, "{counts:?}");
+        let worker = &mut workers[kills % WORKERS];
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+        *worker = begin(0);
+        kills += 1;
+    }
+    for mut worker in workers {
+        worker.kill().ok();
+        worker.wait().unwrap();
+    }
+    assert!(kills >= 2, "only {kills} were killed: it proves nothing");
+
+    let all = everything(&*queue, "q").await;
+    assert_eq!(all.len() as u64, TASKS);
+    assert!(all.iter().all(|task| task.state == State::Done), "none lost, none given up");
+    // The one ending that counted is that of the newest holding.
+    assert!(all.iter().all(|task| task.result.as_ref().unwrap()["attempt"] == task.attempts));
+    assert!(all.iter().any(|task| task.attempts > 1), "nobody died with a task in hand");
+    let ordered: Vec<_> = all.iter().filter(|task| task.task_type == "ordered").map(|task| task.ended_ms).collect();
+    assert!(ordered.len() as u64 == ORDERED && ordered.is_sorted(), "one after the other, as submitted");
+
+    let effects = everything(&*queue, "effects").await;
+    let parents: HashSet<_> = effects.iter().map(|task| task.parent.unwrap()).collect();
+    assert_eq!((effects.len(), parents.len() as u64), (parents.len(), TASKS / FOLLOWED_EVERY), "each effect once");
+    let by_id: HashMap<_, _> = all.iter().map(|task| (task.id, task)).collect();
+    assert!(effects.iter().all(|task| by_id[&task.parent.unwrap()].payload == task.payload));
+}
