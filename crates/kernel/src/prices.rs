@@ -36,7 +36,7 @@ pub struct ReferencePrice {
     /// Whether the sources contradict each other, so that it cannot be said which is right.
     pub disputed: bool,
     /// The sources whose answers count.
-    pub sources: Vec<String>,
+    pub used: Vec<String>,
 }
 
 /// The port. One engine per process, so that its limits towards the sources hold for all who ask: whoever made it finds it again

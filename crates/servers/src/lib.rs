@@ -21,11 +21,42 @@ mod trading;
 pub mod utilities;
 pub mod when;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kernel::{Fault, Ports};
 use market::feed::{Pools, Unfollowed};
 use mcp::service::{Service, Shared};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[market]` in `flotilla.toml`: what all that trades, values and counts must agree on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MarketConfig {
+    /// The currency that limits, values and gains are in: a symbol that data-providers has prices in, like USD or EUR.
+    pub currency: String,
+}
+
+impl Default for MarketConfig {
+    fn default() -> Self {
+        Self { currency: "USD".into() }
+    }
+}
+
+impl MarketConfig {
+    /// Refuses what is no currency.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`](kernel::Code::InvalidArgument).
+    pub fn check(&self) -> Result<(), Fault> {
+        let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+        if (2..=10).contains(&self.currency.len()) && self.currency.bytes().all(fits) {
+            return Ok(());
+        }
+        Err(Fault::invalid(format!("market.currency is `{}`", self.currency)).hint("a symbol like USD, EUR or ETH"))
+    }
+}
 
 /// What the servers of this crate are built from: each takes the ports it needs, the kernel's alone or with the market's.
 #[derive(Clone)]
@@ -34,12 +65,16 @@ pub struct MarketPorts {
     pub kernel: Ports,
     /// The pools as they are at the chain's head.
     pub pools: Arc<dyn Pools>,
+    /// What all of them agree on.
+    pub market: MarketConfig,
+    /// Where recordings of pools are kept; nowhere in a process without a data folder.
+    pub recordings: Option<PathBuf>,
 }
 
 impl MarketPorts {
     /// The kernel's ports where no pools are followed.
     pub fn without_pools(kernel: Ports) -> Self {
-        Self { kernel, pools: Arc::new(Unfollowed) }
+        Self { kernel, pools: Arc::new(Unfollowed), market: MarketConfig::default(), recordings: None }
     }
 }
 

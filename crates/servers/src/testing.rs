@@ -91,7 +91,7 @@ impl Bench {
     where
         MarketPorts: AsRef<S::Ports>,
     {
-        let ports = MarketPorts { kernel: world.ports(), pools };
+        let ports = MarketPorts { pools, ..MarketPorts::without_pools(world.ports()) };
         let service = Service::build::<S>(ports.as_ref(), config, shared(&world)).unwrap();
         Self::of(world, service)
     }

@@ -115,12 +115,15 @@ pub(super) fn price(row: &PriceRow, limits: &Limits) -> Option<Trouble> {
         return Some(Trouble { words: "with an unsound feed", why });
     }
     let bound_seconds = i64::try_from(limits.oracle_age_max_seconds).unwrap_or(i64::MAX);
-    if answer.age_ms > bound_seconds.saturating_mul(1_000) {
-        let why = format!("{pair}: oracle_age_max_seconds: {} s old, bound {bound_seconds} s", answer.age_ms / 1_000);
+    if answer.reference.age_ms > bound_seconds.saturating_mul(1_000) {
+        let why = format!(
+            "{pair}: oracle_age_max_seconds: {} s old, bound {bound_seconds} s",
+            answer.reference.age_ms / 1_000
+        );
         return Some(Trouble { words: "stale", why });
     }
     // What the feed says may be an outlier to the others, and does not count then: that it is one is what matters here.
-    let deviation_bps = feed.and_then(|feed| feed.deviation_bps).unwrap_or(0).max(answer.spread_bps);
+    let deviation_bps = feed.and_then(|feed| feed.deviation_bps).unwrap_or(0).max(answer.reference.spread_bps);
     let bound = limits.oracle_deviation_max_bps;
     (deviation_bps > bound).then(|| Trouble {
         words: "in dispute",

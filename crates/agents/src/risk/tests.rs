@@ -33,7 +33,7 @@ impl Toy {
         source.as_object_mut().unwrap().extend(feed.as_object().unwrap().clone());
         self.0.lock().price = Some(json!({
             "pair": "ETH/USD", "price": "2500", "at_ms": 0, "age_ms": age_seconds * 1_000, "confidence": 1.0,
-            "spread_bps": 3, "lone": false, "disputed": false, "warnings": [], "sources": [source],
+            "spread_bps": 3, "lone": false, "disputed": false, "used": [], "warnings": [], "sources": [source],
         }));
     }
 

@@ -69,6 +69,13 @@ const VARIABLES: [(&str, &str); 5] = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
 ];
 
+/// Keys of before, and what says it now.
+const MOVED: [(&str, &str); 3] = [
+    ("servers.market-analysis.currency", "market.currency"),
+    ("servers.production.currency", "market.currency"),
+    ("servers.risk-management.currency", "market.currency"),
+];
+
 /// Variables that hold secrets: from the environment, `.env` or a file (`NAME_FILE`), never from `flotilla.toml`.
 const SECRETS: [&str; 1] = [RPC_URL];
 
@@ -211,6 +218,12 @@ impl Layers {
     }
 
     fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        for (old, new) in MOVED {
+            if let Some(origin) = self.origins.get(old) {
+                let moved = Fault::invalid(format!("{old}: the key is {new} now (from {origin})"));
+                return Err(moved.hint(format!("set {new}, once for the whole fleet, and take {old} out")));
+            }
+        }
         serde_path_to_error::deserialize(&self.value).map_err(|error| {
             let path = error.path().to_string();
             let message = error.inner().to_string();

@@ -37,6 +37,8 @@ pub struct Config {
     pub store: backends::sqlite::Config,
     /// The EVM chain.
     pub chain: evm::Config,
+    /// What all that trades, values and counts agrees on.
+    pub market: servers::MarketConfig,
     /// The fleet's own log lines.
     pub logs: LogsConfig,
     /// Traces and logs that leave.
@@ -197,6 +199,7 @@ impl Default for SupervisionConfig {
 impl Config {
     /// What no single table can check.
     pub fn check(&self) -> Result<(), Fault> {
+        self.market.check()?;
         if self.auth.anonymous_role.is_some() && !self.http.bind.is_loopback() {
             return Err(Fault::invalid(format!("auth.anonymous_role is set while http.bind is {}", self.http.bind))
                 .hint("callers without a key are only let in on loopback: set http.bind = \"127.0.0.1\", or give them keys"));

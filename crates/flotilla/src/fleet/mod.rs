@@ -271,16 +271,17 @@ fn factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'stati
 }
 
 fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
+    let (market, recordings) = (config.market.clone(), parts.data.path().join("recordings"));
     let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
     let pools = Arc::clone(&parts.pools);
     Arc::new(move |ports| {
         let (config, shared, gateway) = (config.clone(), shared.clone(), Arc::clone(&gateway));
-        let pools = Arc::clone(&pools);
+        let (pools, market, recordings) = (Arc::clone(&pools), market.clone(), Some(recordings.clone()));
         Box::pin(async move {
             let service = if spec.name == COORDINATOR {
                 mcp::Service::of(Arc::new(gateway::coordinator::Coordinator::of(&gateway)), shared)
             } else {
-                let ports = MarketPorts { kernel: ports.clone(), pools };
+                let ports = MarketPorts { kernel: ports.clone(), pools, market, recordings };
                 servers::build(spec.name, &ports, &config, shared)?
             };
             service.start(ports).await?;

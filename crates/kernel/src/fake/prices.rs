@@ -34,16 +34,7 @@ impl Prices for FakePrices {
         let (price, at_ms) =
             set.ok_or_else(|| Fault::not_found(format!("the test set no price of {asset:?} in {currency}")))?;
         let age_ms = self.clock.now_ms() - at_ms;
-        let sources = vec!["fake".into()];
-        Ok(ReferencePrice {
-            price,
-            at_ms,
-            age_ms,
-            confidence: 1.0,
-            spread_bps: 0,
-            lone: true,
-            disputed: false,
-            sources,
-        })
+        let used = vec!["fake".into()];
+        Ok(ReferencePrice { price, at_ms, age_ms, confidence: 1.0, spread_bps: 0, lone: true, disputed: false, used })
     }
 }

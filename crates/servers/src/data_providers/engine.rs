@@ -325,17 +325,6 @@ fn shown(outcomes: Vec<Asked>, judged: &Judged, now_ms: i64) -> Vec<SourceAnswer
 #[async_trait]
 impl Prices for Engine {
     async fn reference(&self, asset: &Asset, currency: &str) -> Result<ReferencePrice> {
-        let answer = self.price(&Pair::of(asset.clone(), currency)?, &[]).await?;
-        let used = answer.sources.iter().filter(|source| source.verdict == Verdict::Used);
-        Ok(ReferencePrice {
-            price: answer.price,
-            at_ms: answer.at_ms,
-            age_ms: answer.age_ms,
-            confidence: answer.confidence,
-            spread_bps: answer.spread_bps,
-            lone: answer.lone,
-            disputed: answer.disputed,
-            sources: used.map(|source| source.source.to_string()).collect(),
-        })
+        Ok(self.price(&Pair::of(asset.clone(), currency)?, &[]).await?.reference)
     }
 }

@@ -55,7 +55,8 @@ impl Engine {
         }
         let rate = self.price(&Pair::new(&request.from, &request.to)?, &enabled).await?;
         let amount = request.amount.unwrap_or(Decimal::ONE);
-        let converted = amount.times(rate.price).ok_or_else(|| Fault::invalid("the amount is beyond all measure"))?;
+        let converted =
+            amount.times(rate.reference.price).ok_or_else(|| Fault::invalid("the amount is beyond all measure"))?;
         Ok(FxAnswer { amount, converted, rate })
     }
 }

@@ -1,6 +1,7 @@
 //! `price` and `prices`.
 
 use futures_util::future::join_all;
+use kernel::prices::ReferencePrice;
 use kernel::{Decimal, Fault, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -91,20 +92,9 @@ impl SourceAnswer {
 pub struct PriceAnswer {
     /// The pair.
     pub pair: String,
-    /// What one whole unit of the base costs: the weighted median of the answers that count.
-    pub price: Decimal,
-    /// When the oldest answer that counts was true, in milliseconds since the Unix epoch.
-    pub at_ms: UnixMs,
-    /// How old that is, in milliseconds.
-    pub age_ms: i64,
-    /// 0 to 1: how well the sources support it. The part of the weight asked that counts, less for a spread, halved for a lone source.
-    pub confidence: f64,
-    /// How far the answers that count lie from it at most, in basis points.
-    pub spread_bps: u64,
-    /// Whether only one source stands behind it.
-    pub lone: bool,
-    /// Whether the sources contradict each other, so that it cannot be said which is right.
-    pub disputed: bool,
+    /// The price, and how sure it is: the weighted median of the answers that count.
+    #[serde(flatten)]
+    pub reference: ReferencePrice,
     /// What one should know before relying on it.
     pub warnings: Vec<String>,
     /// Each source's own answer.
@@ -142,6 +132,8 @@ impl PriceAnswer {
                     .data(data)
             });
         };
+        let used = sources.iter().filter(|source| source.verdict == Verdict::Used);
+        let used = used.map(|source| source.source.to_string()).collect();
         let mut warnings = Vec::new();
         if judged.lone {
             warnings.push(format!("one source only: {}", names(Verdict::Used)));
@@ -152,13 +144,16 @@ impl PriceAnswer {
         warnings.extend(troubles);
         Ok(Self {
             pair: pair.to_string(),
-            price,
-            at_ms: judged.at_ms,
-            age_ms: now_ms - judged.at_ms,
-            confidence: (judged.confidence * 1_000.0).round() / 1_000.0,
-            spread_bps: judged.spread_bps,
-            lone: judged.lone,
-            disputed: judged.disputed,
+            reference: ReferencePrice {
+                price,
+                at_ms: judged.at_ms,
+                age_ms: now_ms - judged.at_ms,
+                confidence: (judged.confidence * 1_000.0).round() / 1_000.0,
+                spread_bps: judged.spread_bps,
+                lone: judged.lone,
+                disputed: judged.disputed,
+                used,
+            },
             warnings,
             sources,
         })

@@ -10,23 +10,35 @@ use crate::trading::coins::{Coin, Sum};
 use crate::trading::path::{self, Exact, HopView, Leg, Trade};
 use crate::trading::ratio;
 
-/// What [`QUOTE`](super::QUOTE) and [`PRICE_IMPACT`](super::PRICE_IMPACT) take.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct QuoteRequest {
-    /// What goes in: a token's address or symbol.
-    pub token_in: String,
-    /// What comes out: a token's address or symbol.
-    pub token_out: String,
-    /// Exactly so much goes in, in the smallest unit. Either this or `amount_out`.
-    #[serde(default)]
-    pub amount_in: Option<Amount>,
-    /// Exactly so much comes out, in the smallest unit.
-    #[serde(default)]
-    pub amount_out: Option<Amount>,
-    /// The pools to go through, in order, each once. When there are none, the best one that trades the two tokens directly.
-    #[serde(default)]
-    pub pools: Vec<Address>,
+/// Declares a request about a swap: what all of them ask, and what is its own. (Flattening would let unknown fields through.)
+macro_rules! about_a_swap {
+    ($(#[doc = $about:literal])+ $name:ident { $($own:tt)* }) => {
+        $(#[doc = $about])+
+        #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            /// What goes in: a token's address or symbol.
+            pub token_in: String,
+            /// What comes out: a token's address or symbol.
+            pub token_out: String,
+            /// Exactly so much goes in, in the smallest unit. Either this or `amount_out`.
+            #[serde(default)]
+            pub amount_in: Option<Amount>,
+            /// Exactly so much comes out, in the smallest unit.
+            #[serde(default)]
+            pub amount_out: Option<Amount>,
+            /// The pools to go through, in order, each once. When there are none, the best one that trades the two tokens directly.
+            #[serde(default)]
+            pub pools: Vec<Address>,
+            $($own)*
+        }
+    };
+}
+pub(super) use about_a_swap;
+
+about_a_swap! {
+    /// What [`QUOTE`](super::QUOTE) and [`PRICE_IMPACT`](super::PRICE_IMPACT) take.
+    QuoteRequest {}
 }
 
 /// What [`QUOTE`](super::QUOTE) answers.

@@ -6,7 +6,7 @@ use market::pool::Pool;
 use mcp::prelude::*;
 use serde_json::{Value, json};
 
-use super::quote::Quoted;
+use super::quote::{Quoted, about_a_swap};
 use super::{DexServices, QuoteRequest};
 use crate::trading::coins::{Coin, Sum};
 use crate::trading::exchanges::{Exchange, Interface};
@@ -28,34 +28,21 @@ const V3_EXACT_OUT: &str = "exactOutput((bytes path,address recipient,uint256 de
 const APPROVE: &str = "approve(address spender,uint256 amount)(bool)";
 const ALLOWANCE: &str = "allowance(address owner,address spender)(uint256)";
 
-/// What [`BUILD_SWAP`](super::BUILD_SWAP) takes.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BuildSwap {
-    /// What goes in: a token's address or symbol.
-    pub token_in: String,
-    /// What comes out: a token's address or symbol.
-    pub token_out: String,
-    /// Exactly so much goes in, in the smallest unit. Either this or `amount_out`.
-    #[serde(default)]
-    pub amount_in: Option<Amount>,
-    /// Exactly so much comes out, in the smallest unit.
-    #[serde(default)]
-    pub amount_out: Option<Amount>,
-    /// The pools to go through, in order, all of one exchange. When there are none, the best one that trades the two tokens directly.
-    #[serde(default)]
-    pub pools: Vec<Address>,
-    /// How much worse than quoted the swap may turn out before it reverts, in basis points, 0 to 5000.
-    pub slippage_bps: u32,
-    /// Who receives what comes out.
-    pub recipient: Address,
-    /// Who sends the swap: then its allowance is looked at.
-    #[serde(default)]
-    pub sender: Option<Address>,
-    /// How many seconds from now the swap may still be mined, 1 to 86400; 300 when absent.
-    #[serde(default = "deadline")]
-    #[schemars(range(min = 1, max = 86400))]
-    pub deadline_seconds: u64,
+about_a_swap! {
+    /// What [`BUILD_SWAP`](super::BUILD_SWAP) takes. Pools that are named are all of one exchange.
+    BuildSwap {
+        /// How much worse than quoted the swap may turn out before it reverts, in basis points, 0 to 5000.
+        pub slippage_bps: u32,
+        /// Who receives what comes out.
+        pub recipient: Address,
+        /// Who sends the swap: then its allowance is looked at.
+        #[serde(default)]
+        pub sender: Option<Address>,
+        /// How many seconds from now the swap may still be mined, 1 to 86400; 300 when absent.
+        #[serde(default = "deadline")]
+        #[schemars(range(min = 1, max = 86400))]
+        pub deadline_seconds: u64,
+    }
 }
 
 fn deadline() -> u64 {

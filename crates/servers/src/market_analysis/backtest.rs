@@ -1,10 +1,11 @@
-//! Blocks that have been, replayed by their logs.
+//! Blocks that have been, replayed by their logs or from a [recording](super::recording).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
-use kernel::chain::{Address, Amount, BlockId, LogFilter};
+use kernel::chain::{Address, Amount, BlockId, Hash, LogFilter};
 use market::feed::At;
-use market::pool::{EVENT_TOPICS, Event, Pool};
+use market::pool::{AnyPool, EVENT_TOPICS, Event, Pool};
 use market::search::Search;
 use market::{Book, PoolId};
 use mcp::prelude::*;
@@ -27,11 +28,15 @@ const SHOWN_MAX: usize = 50;
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BacktestRequest {
-    /// The first block.
-    pub from_block: u64,
+    /// The first block. Either this or `recording`.
+    #[serde(default)]
+    pub from_block: Option<u64>,
     /// The last block, itself included; the newest that is known when absent.
     #[serde(default)]
     pub to_block: Option<u64>,
+    /// A recording to replay instead of blocks of the chain: its name, as recordings lists it.
+    #[serde(default)]
+    pub recording: Option<String>,
     /// The funding asset: address or symbol; the first of the configuration when absent.
     #[serde(default)]
     pub funding: Option<String>,
@@ -80,6 +85,22 @@ pub struct BacktestAnswer {
     pub assumptions: Vec<String>,
 }
 
+/// What is replayed: the pools before the first block, and what changed them.
+pub(super) struct History {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) book: Book,
+    pub(super) blocks: BTreeMap<u64, Changes>,
+}
+
+/// A block in which pools changed.
+#[derive(Debug, Clone)]
+pub(super) struct Changes {
+    pub(super) hash: Hash,
+    pub(super) base_fee_per_gas_wei: Amount,
+    pub(super) events: Vec<(Address, Event)>,
+}
+
 /// What replaying needs beside the book.
 struct Replay {
     asset: Address,
@@ -95,41 +116,38 @@ impl MarketAnalysis {
             Some(word) => self.funded(word)?,
             None => self.funding()?[0],
         };
-        let from = request.from_block;
-        let (at, book) = self.pools.read(|at, book| (at, book.clone()))?;
-        let to = request.to_block.unwrap_or(at.block);
-        check_range(from, to, at)?;
+        let history = match (request.from_block, &request.recording) {
+            (Some(from), None) => self.history(from, request.to_block, ctx).await?,
+            (None, Some(name)) if request.to_block.is_none() => self.recorded(name).await?,
+            _ => return Err(Fault::invalid("blocks and a recording, or neither").hint("from_block, or recording")),
+        };
+        let History { from, to, mut book, blocks: history } = history;
         let rate = self.wei_in(asset, &book)?;
-        let mut book = back_to(book, from)?;
-        let mut events = self.events(&book, from, to).await?;
-        let terms = self.terms(asset, rate, Amount::default(), at.block).await?;
+        let terms = self.terms(asset, rate, Amount::default(), to).await?;
         let mut search = Search::new(&[(asset, 1.0)], self.config.max_hops);
         let all: Vec<PoolId> = book.iter().map(|(id, _)| id).collect();
         search.follow(&book, &all);
         book.take_changed();
         let least = request.min_net.unwrap_or_else(|| Amount::from(1));
         let mut replay = Replay { asset, terms, least, search, taken: HashSet::new() };
-        let (total_events, changed_blocks) = (events.values().map(Vec::len).sum(), events.len());
+        let (events, changed_blocks) = (history.values().map(|changes| changes.events.len()).sum(), history.len());
         let (mut blocks, mut first, mut every) = (Vec::new(), market::Signed::ZERO, market::Signed::ZERO);
-        for (done, block) in (from..=to).enumerate() {
-            let Some(changes) = events.remove(&block) else { continue };
-            for (pool, event) in changes {
+        for (block, Changes { hash, base_fee_per_gas_wei: base_fee, events }) in history {
+            for (pool, event) in events {
                 book.apply(block, pool, &event)?;
             }
             let changed = book.take_changed();
             replay.search.follow(&book, &changed);
-            let head = self.chain.block(BlockId::Number(block)).await?.head;
             if ctx.cancel.is_cancelled() {
                 return Err(Fault::cancelled("the caller took the request back"));
             }
-            let base_fee = head.base_fee_per_gas_wei.unwrap_or_default();
             replay.terms.costs.gas_price_wei = base_fee.saturating_add(self.config.priority_fee_wei.0);
-            if let Some((row, new)) = replay.look(&book, At { block, hash: head.hash }, base_fee)? {
+            if let Some((row, new)) = replay.look(&book, At { block, hash }, base_fee)? {
                 (first, every) = (first.plus(new), every.plus(row.net.amount));
                 blocks.push(row);
             }
             let said = format!("block {block}: {} profitable so far", blocks.len());
-            ctx.progress((done + 1) as f64, Some((to - from + 1) as f64), Some(&said)).await;
+            ctx.progress((block - from + 1) as f64, Some((to - from + 1) as f64), Some(&said)).await;
         }
         let profitable_blocks = blocks.len();
         blocks.sort_by_key(|row: &BacktestBlock| std::cmp::Reverse(row.net.amount));
@@ -139,7 +157,7 @@ impl MarketAnalysis {
         Ok(BacktestAnswer {
             from_block: from,
             to_block: to,
-            events: total_events,
+            events,
             changed_blocks,
             profitable_blocks,
             net: Net::of(&funding, first),
@@ -148,8 +166,8 @@ impl MarketAnalysis {
             assumptions: [
                 "trades stand at the end of a block and compete with nobody",
                 "lenders, their fees and liquidity are today's",
-                "what gas costs in the funding asset, and its reference price, are today's; the base fee is the block's own",
-                "pools that are followed now",
+                "what gas costs in the funding asset is as before the first block, its reference price today's; the base fee is the block's own",
+                "pools that are followed now, or were when it was recorded",
             ]
             .map(str::to_owned)
             .to_vec(),
@@ -157,22 +175,35 @@ impl MarketAnalysis {
         })
     }
 
-    /// What the logs of these pools say, by block.
-    async fn events(&self, book: &Book, from: u64, to: u64) -> Result<BTreeMap<u64, Vec<(Address, Event)>>, Fault> {
+    /// What these blocks were, by the chain's logs.
+    pub(super) async fn history(&self, from: u64, to: Option<u64>, ctx: &Ctx) -> Result<History, Fault> {
+        let (at, book) = self.pools.read(|at, book| (at, book.clone()))?;
+        let to = to.unwrap_or(at.block);
+        check_range(from, to, at)?;
+        let mut history = History { from, to, book: back_to(book, from)?, blocks: BTreeMap::new() };
         let filter = LogFilter {
             from: BlockId::Number(from),
             to: BlockId::Number(to),
-            addresses: book.iter().map(|(_, pool)| pool.address()).collect(),
+            addresses: history.book.iter().map(|(_, pool)| pool.address()).collect(),
             topics: vec![EVENT_TOPICS.to_vec()],
         };
-        let mut events: BTreeMap<u64, Vec<(Address, Event)>> = BTreeMap::new();
         for log in self.chain.logs(&filter).await? {
             let event = Event::from_log(&log.topics, &log.data);
-            if let (Some(block), Some(event)) = (log.block_number, event) {
-                events.entry(block).or_default().push((log.address, event));
-            }
+            let (Some(block), Some(event)) = (log.block_number, event) else { continue };
+            let changes = match history.blocks.entry(block) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    if ctx.cancel.is_cancelled() {
+                        return Err(Fault::cancelled("the caller took the request back"));
+                    }
+                    let head = self.chain.block(BlockId::Number(block)).await?.head;
+                    let base_fee_per_gas_wei = head.base_fee_per_gas_wei.unwrap_or_default();
+                    entry.insert(Changes { hash: head.hash, base_fee_per_gas_wei, events: Vec::new() })
+                }
+            };
+            changes.events.push((log.address, event));
         }
-        Ok(events)
+        Ok(history)
     }
 }
 
@@ -188,12 +219,22 @@ fn check_range(from: u64, to: u64, at: At) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The book as it was before this block.
+/// The pools as they were before this block, in a book of their own.
 fn back_to(mut book: Book, first: u64) -> Result<Book, Fault> {
     let oldest = book.oldest_block();
     book.roll_back(first).map_err(|error| {
         Fault::from(error).hint(format!("the pools are remembered back to block {oldest}: begin there or later"))
     })?;
+    Ok(own_book(first, book.iter().map(|(_, pool)| pool.clone()))?)
+}
+
+/// A book of these pools, as they are before this block.
+pub(super) fn own_book(first: u64, pools: impl Iterator<Item = AnyPool>) -> market::Result<Book> {
+    let mut book = Book::default();
+    for pool in pools {
+        book.join(first.saturating_sub(1), pool)?;
+    }
+    book.forget_before(first);
     book.take_changed();
     Ok(book)
 }

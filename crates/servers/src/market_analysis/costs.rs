@@ -119,7 +119,7 @@ impl MarketAnalysis {
     /// Millionths of the reference currency for a smallest unit of the asset.
     async fn reference(&self, coin: &Coin) -> Result<Rate> {
         let decimals = coin.decimals.ok_or_else(|| Fault::not_found("the token does not say its decimals"))?;
-        let price = self.prices.reference(&Asset::Token(coin.address), &self.config.currency).await?;
+        let price = self.prices.reference(&Asset::Token(coin.address), &self.currency).await?;
         let beyond = || Fault::too_large("the price is out of range");
         let numerator = price.price.in_units(18 + REFERENCE_DECIMALS).ok_or_else(beyond)?;
         let denominator: Amount = format!("1{}", "0".repeat(18 + usize::from(decimals))).parse()?;
@@ -134,7 +134,7 @@ impl MarketAnalysis {
             priority_fee_per_gas_wei: self.config.priority_fee_wei,
             gas_overhead: self.config.gas_overhead,
             tip_wei: self.config.tip_wei,
-            currency: self.config.currency.clone(),
+            currency: self.currency.clone(),
             without_reference,
         }
     }

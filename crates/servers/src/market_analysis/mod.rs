@@ -5,6 +5,7 @@
 //! chain's logs. Nothing here sends a transaction.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use kernel::Clock;
@@ -26,6 +27,7 @@ mod explain;
 mod follow;
 mod history;
 mod liquidity;
+mod recording;
 mod scan;
 mod series;
 mod spreads;
@@ -39,6 +41,7 @@ pub use costs::CostsView;
 pub use explain::{ExplainAnswer, ExplainRequest, HopPrice, Verdict};
 pub use history::{HistoryAnswer, HistoryRequest, Seen};
 pub use liquidity::{LiquidityAnswer, LiquidityRequest, PoolLiquidity, TopPool, TopPoolsAnswer, TopPoolsRequest};
+pub use recording::{Holds, RecordRequest, Recording, RecordingsAnswer, RecordingsRequest};
 pub use scan::{ScanAnswer, ScanRequest};
 pub use series::{CorrelationAnswer, CorrelationRequest, SeriesView, VolatilityAnswer, VolatilityRequest};
 pub use spreads::{Spread, SpreadsAnswer, SpreadsRequest};
@@ -64,8 +67,6 @@ pub struct Config {
     pub gas_overhead: u64,
     /// What is paid to the block's builder besides, in wei.
     pub tip_wei: Amount,
-    /// The currency that gains are shown in beside the funding asset.
-    pub currency: String,
     /// How long seen opportunities are kept, in hours.
     #[schemars(range(min = 1, max = 8760))]
     pub history_hours: u32,
@@ -81,7 +82,6 @@ impl Default for Config {
             priority_fee_wei: Amount::from(100_000_000),
             gas_overhead: 60_000,
             tip_wei: Amount::default(),
-            currency: "USD".into(),
             history_hours: 72,
         }
     }
@@ -90,6 +90,8 @@ impl Default for Config {
 /// The server.
 pub struct MarketAnalysis {
     config: Config,
+    currency: String,
+    recordings: Option<PathBuf>,
     chain: Arc<dyn Chain>,
     prices: Arc<dyn Prices>,
     store: Arc<dyn Store>,
@@ -123,6 +125,8 @@ impl McpServer for MarketAnalysis {
         Ok(Self {
             coins: Coins::new(Arc::clone(&kernel.chain), &config.tokens),
             config,
+            currency: ports.market.currency.clone(),
+            recordings: ports.recordings.clone(),
             chain: Arc::clone(&kernel.chain),
             prices: Arc::clone(&kernel.prices),
             store: Arc::clone(&kernel.store),
@@ -149,6 +153,8 @@ impl McpServer for MarketAnalysis {
             OPPORTUNITY_HISTORY,
             |server, request, _| async move { Ok(server.opportunity_history(request).await?) },
         );
+        set.add(RECORD, |server, request, ctx| async move { Ok(server.record(request, &ctx).await?) });
+        set.add(RECORDINGS, |server, _, _| async move { Ok(server.recordings()?) });
         set.add(BACKTEST, |server, request, ctx| async move { Ok(server.backtest(request, &ctx).await?) });
         set.add(WATCH, |server, request, ctx| async move { Ok(server.watch(request, &ctx).await?) });
     }
@@ -173,6 +179,11 @@ tools! { MarketAnalysis::NAME;
     OPPORTUNITY_HISTORY = "opportunity_history": fn(HistoryRequest) -> HistoryAnswer, Hints::READ;
     /// Replays a range of blocks by their logs and says which opportunities each of them offered, and what they would have brought.
     BACKTEST = "backtest": fn(BacktestRequest) -> BacktestAnswer, Hints::READ_WORLD;
+    /// Records blocks for backtest: the pools before the first and all that changed them, in a file of the data folder that stays when the node
+    /// and the pools' memory have forgotten them.
+    RECORD = "record": fn(RecordRequest) -> Recording, Hints::OPERATE.open_world();
+    /// Lists the recordings, what each holds, and why one cannot be read.
+    RECORDINGS = "recordings": fn(RecordingsRequest) -> RecordingsAnswer, Hints::READ;
     /// Waits for new blocks and tells the opportunities of each as it comes, as progress and in the answer.
     WATCH = "watch": fn(WatchRequest) -> WatchAnswer, Hints::READ_WORLD;
 }

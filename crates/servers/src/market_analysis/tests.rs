@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Config, MarketAnalysis};
 use crate::testing::pools::{Still, address, book, pair};
 use crate::testing::sandbox::{Sandbox, sandbox};
-use crate::testing::{Bench, viewer};
+use crate::testing::{Bench, operator, viewer};
 
 /// The first funded account: it has every token, its routers are approved, and anvil signs for it.
 const ALICE: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
@@ -168,6 +168,98 @@ async fn prices_that_moved_are_measured_and_blocks_replayed() {
     assert_eq!(blocks.last().unwrap()["best"]["id"], scan["opportunities"][0]["id"]);
     let early = online.bench.shown(&viewer("ann"), "backtest", json!({ "from_block": 1_000_000 })).await;
     assert!(early.starts_with("invalid_argument: blocks 1000000 to "), "{early}");
+}
+
+#[tokio::test]
+async fn a_recording_replays_as_its_blocks_did_and_a_damaged_one_is_refused() {
+    let Some(online) = online().await else { return };
+    let first = online.sandbox.chain.block(BlockId::Latest).await.unwrap().head.number + 1;
+    for amount in ["30000000000000000000", "5000000000000000000"] {
+        online.sell("weth", "dai", amount).await;
+        online.sell("weth", "usdc", amount).await;
+    }
+    let pairs =
+        [online.sandbox.at("uniswap-v2-pair-dai-weth").await, online.sandbox.at("uniswap-v2-pair-usdc-weth").await];
+    online.apply(pairs.to_vec()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::default().chain(Arc::clone(&online.sandbox.chain)).abi(Arc::new(evm::Encodings));
+    let ports = crate::MarketPorts {
+        pools: Arc::clone(&online.pools) as Arc<dyn Pools>,
+        recordings: Some(folder.path().join("recordings")),
+        ..crate::MarketPorts::without_pools(world.ports())
+    };
+    let shared = crate::testing::shared(&world);
+    let bench = Bench::of(world, mcp::Service::build::<MarketAnalysis>(&ports, Config::default(), shared).unwrap());
+    let shown = async |tool: &str, arguments: Value| bench.shown(&operator("ann"), tool, arguments).await;
+    let recorded = shown("record", json!({ "name": "sales", "from_block": first })).await;
+    let recorded: Value = serde_json::from_str(&recorded).unwrap_or_else(|_| panic!("{recorded}"));
+    assert_eq!((&recorded["holds"]["from_block"], &recorded["holds"]["to_block"]), (&json!(first), &json!(first + 3)));
+    let again = shown("record", json!({ "name": "sales", "from_block": first })).await;
+    assert_eq!(again, "already_exists: there is a recording `sales` (choose another name)");
+    let listed = answer(&bench, "recordings", json!({})).await;
+    assert_eq!(listed["recordings"], json!([recorded]));
+
+    let range = answer(&bench, "backtest", json!({ "from_block": first, "funding": "usdc" })).await;
+    assert!(range["profitable_blocks"].as_u64().unwrap() > 0 && range["events"] == 4, "{range}");
+    let replayed = answer(&bench, "backtest", json!({ "recording": "sales", "funding": "usdc" })).await;
+    assert_eq!(replayed, range);
+
+    let file = folder.path().join("recordings/sales.jsonl.gz");
+    let whole = std::fs::read(&file).unwrap();
+    let refused = async |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        let refusal = shown("backtest", json!({ "recording": "sales" })).await;
+        refusal.strip_prefix("invalid_argument: the recording `sales` is refused: ").unwrap_or(&refusal).to_owned()
+    };
+    let starts = [
+        (whole[..whole.len() / 2].to_vec(), "it is torn or altered: "),
+        (whole[..whole.len() - 1].to_vec(), "it is torn or altered: "),
+        (b"not a recording".to_vec(), "it is torn or altered: "),
+        (
+            repacked(&whole, |text| text.replace(r#""reserve0":""#, r#""reserve0":"1"#)),
+            "it was altered: its lines have not the hash",
+        ),
+        (
+            repacked(&whole, |text| text.lines().next().unwrap().to_owned() + "\n"),
+            "it is torn: its last line is not the last",
+        ),
+        (repacked(&whole, |text| text.trim_end().to_owned()), "it is torn: its last line does not end"),
+        (
+            repacked(&whole, |text| text.replace(r#""version":1"#, r#""version":2"#)),
+            "it is of version 2, and version 1 is read here",
+        ),
+        (repacked(&whole, |_| "{}\n".to_owned()), "it is no recording"),
+    ];
+    for (bytes, start) in starts {
+        let refusal = refused(&bytes).await;
+        assert!(refusal.starts_with(start), "{refusal}, not {start}");
+    }
+    std::fs::write(&file, &whole).unwrap();
+    assert_eq!(answer(&bench, "backtest", json!({ "recording": "sales", "funding": "usdc" })).await, range);
+    for (arguments, refusal) in [
+        (
+            json!({ "recording": "../sales" }),
+            "invalid_argument: not a recording's name (a-z, 0-9, - and _, at most 64 characters)",
+        ),
+        (json!({ "recording": "none" }), "not_found: no recording `none` (recordings lists them)"),
+        (json!({}), "invalid_argument: blocks and a recording, or neither (from_block, or recording)"),
+        (
+            json!({ "recording": "sales", "from_block": first }),
+            "invalid_argument: blocks and a recording, or neither (from_block, or recording)",
+        ),
+    ] {
+        assert_eq!(shown("backtest", arguments).await, refusal);
+    }
+}
+
+/// The recording with its text changed.
+fn repacked(packed: &[u8], change: impl Fn(String) -> String) -> Vec<u8> {
+    use std::io::{Read, Write};
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(packed).read_to_string(&mut text).unwrap();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(change(text).as_bytes()).unwrap();
+    packed.finish().unwrap()
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ use kernel::health::Check;
 use market::gate::{Gate, Mode, RISK_TOPIC};
 use mcp::prelude::*;
 
+use crate::MarketPorts;
+
 pub use control::{
     GetModeRequest, KillSwitchRequest, KillSwitchResponse, ListStrategiesRequest, ListStrategiesResponse, ModeResponse,
     ResumeRequest, ResumeResponse, SetModeRequest, SetModeResponse, Strategy, StrategyRequest,
@@ -28,19 +30,10 @@ pub use control::{
 pub use look::{Position, PositionsRequest, PositionsResponse, TradeRow, TradesRequest, TradesResponse};
 pub use profit::{Grouping, PnlRequest, PnlResponse, PnlRow, ReportRequest, ReportResponse};
 
-/// `[servers.production]` in `flotilla.toml`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+/// `[servers.production]` in `flotilla.toml`. The currency is in `[market]`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The currency that values are in, as answers name it: that of `[servers.risk-management]`.
-    pub currency: String,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { currency: "USD".into() }
-    }
-}
+pub struct Config {}
 
 /// The server.
 pub struct Production {
@@ -48,7 +41,7 @@ pub struct Production {
     clock: Clock,
     bus: Arc<dyn Bus>,
     chain: Arc<dyn Chain>,
-    config: Config,
+    currency: String,
 }
 
 impl McpServer for Production {
@@ -58,12 +51,13 @@ impl McpServer for Production {
         sends everywhere until resume. pnl is realised profit by strategy, pair and day, fees and gas apart; trades are the rows it is made of; positions is what \
         is open and what was earned. Paper and live are counted apart: figures are of the fleet's mode unless mode is given.";
     type Config = Config;
-    type Ports = kernel::Ports;
+    type Ports = MarketPorts;
 
-    fn new(ports: &Ports, config: Config) -> Result<Self, Fault> {
+    fn new(ports: &MarketPorts, _: Config) -> Result<Self, Fault> {
+        let (currency, ports) = (ports.market.currency.clone(), &ports.kernel);
         let gate = Gate::new(Arc::clone(&ports.store), ports.clock.clone());
         let (clock, bus, chain) = (ports.clock.clone(), Arc::clone(&ports.bus), Arc::clone(&ports.chain));
-        Ok(Self { gate, clock, bus, chain, config })
+        Ok(Self { gate, clock, bus, chain, currency })
     }
 
     fn tools(set: &mut ToolSet<Self>) {

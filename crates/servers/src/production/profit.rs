@@ -155,7 +155,7 @@ impl Production {
             sums,
         };
         let rows = if request.by.is_empty() { Vec::new() } else { sums.into_iter().map(row).collect() };
-        let currency = self.config.currency.clone();
+        let currency = self.currency.clone();
         Ok(PnlResponse { mode, currency, from: date(first), to: date(last), total, rows })
     }
 
@@ -174,7 +174,7 @@ impl Production {
         Ok(ReportResponse {
             mode,
             fleet_mode: desk.mode,
-            currency: self.config.currency.clone(),
+            currency: self.currency.clone(),
             strategies: strategies(&desk),
             open: desk.book(mode).open.clone(),
             today: since(1, Vec::new()).await?.total,

@@ -88,7 +88,7 @@ impl RiskManagement {
             0 => Vec::new(),
             count => self.gate.limits_history(count as usize).await?,
         };
-        Ok(LimitsResponse { currency: self.config.currency.clone(), record, history })
+        Ok(LimitsResponse { currency: self.currency.clone(), record, history })
     }
 
     pub(super) async fn set_limits(&self, request: SetLimitsRequest, ctx: &Ctx) -> Result<LimitsResponse, ToolError> {
@@ -102,7 +102,7 @@ impl RiskManagement {
             json!({ "version": record.version, "by": record.set.by, "changed": request.limits }),
         )
         .await;
-        Ok(LimitsResponse { currency: self.config.currency.clone(), record, history: Vec::new() })
+        Ok(LimitsResponse { currency: self.currency.clone(), record, history: Vec::new() })
     }
 
     pub(super) async fn set_trading_state(

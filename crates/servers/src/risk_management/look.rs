@@ -129,7 +129,7 @@ impl RiskManagement {
         let open = open.map(judge).collect();
         let exposure = desk.book(desk.mode).open.clone();
         let limits = held(&exposure, desk.limits());
-        Ok(ExposureResponse { mode: desk.mode, currency: self.config.currency.clone(), exposure, limits, open })
+        Ok(ExposureResponse { mode: desk.mode, currency: self.currency.clone(), exposure, limits, open })
     }
 
     pub(super) async fn concentration(&self, request: ModeRequest) -> Result<ConcentrationResponse, ToolError> {

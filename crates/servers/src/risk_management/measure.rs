@@ -226,7 +226,7 @@ impl RiskManagement {
         Ok(RiskReport {
             summary,
             mode,
-            currency: self.config.currency.clone(),
+            currency: self.currency.clone(),
             states,
             limits_version: desk.limits.version,
             limits,

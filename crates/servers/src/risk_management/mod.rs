@@ -18,6 +18,8 @@ use kernel::health::Check;
 use market::gate::{Desk, Gate, Mode, RISK_TOPIC};
 use mcp::prelude::*;
 
+use crate::MarketPorts;
+
 pub use limits::{
     CheckTradeRequest, CheckTradeResponse, GetLimitsRequest, LimitsResponse, SetLimitsRequest, SetTradingStateRequest,
 };
@@ -30,26 +32,17 @@ pub use measure::{
     ValueAtRiskResponse,
 };
 
-/// `[servers.risk-management]` in `flotilla.toml`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+/// `[servers.risk-management]` in `flotilla.toml`. The currency is in `[market]`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The currency that limits and values are in, as answers name it.
-    pub currency: String,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { currency: "USD".into() }
-    }
-}
+pub struct Config {}
 
 /// The server.
 pub struct RiskManagement {
     gate: Gate,
     clock: Clock,
     bus: Arc<dyn Bus>,
-    config: Config,
+    currency: String,
 }
 
 impl McpServer for RiskManagement {
@@ -58,11 +51,12 @@ impl McpServer for RiskManagement {
         and bound, and reserves nothing; get_limits and set_limits are what the rules hold to. exposure, concentration, drawdown, value_at_risk and stress \
         are figures of one mode, the fleet's unless mode is given: paper and live are counted apart. Values are in the reference currency, as decimal text.";
     type Config = Config;
-    type Ports = kernel::Ports;
+    type Ports = MarketPorts;
 
-    fn new(ports: &Ports, config: Config) -> Result<Self, Fault> {
+    fn new(ports: &MarketPorts, _: Config) -> Result<Self, Fault> {
+        let (currency, ports) = (ports.market.currency.clone(), &ports.kernel);
         let gate = Gate::new(Arc::clone(&ports.store), ports.clock.clone());
-        Ok(Self { gate, clock: ports.clock.clone(), bus: Arc::clone(&ports.bus), config })
+        Ok(Self { gate, clock: ports.clock.clone(), bus: Arc::clone(&ports.bus), currency })
     }
 
     fn tools(set: &mut ToolSet<Self>) {

@@ -52,6 +52,33 @@ fn the_originals_variables_are_honoured() {
 }
 
 #[test]
+fn the_currency_is_one_key() {
+    check("[market]\ncurrency = \"EUR\"", &[], "market.currency", expect![[r#""EUR" from flotilla.toml"#]]);
+    check(
+        "[servers.production]\ncurrency = \"EUR\"",
+        &[],
+        "",
+        expect![
+            "invalid_argument: servers.production.currency: the key is market.currency now (from flotilla.toml) (set market.currency, once for the whole fleet, and take servers.production.currency out)"
+        ],
+    );
+    check(
+        "",
+        &[("FLOTILLA_SERVERS__RISK_MANAGEMENT__CURRENCY", "EUR")],
+        "",
+        expect![
+            "invalid_argument: servers.risk-management.currency: the key is market.currency now (from environment variable FLOTILLA_SERVERS__RISK_MANAGEMENT__CURRENCY) (set market.currency, once for the whole fleet, and take servers.risk-management.currency out)"
+        ],
+    );
+    check(
+        "[market]\ncurrency = \"dollars\"",
+        &[],
+        "",
+        expect!["invalid_argument: market.currency is `dollars` (a symbol like USD, EUR or ETH)"],
+    );
+}
+
+#[test]
 fn says_what_was_meant() {
     check(
         "[http]\nbnd = \"::1\"",
