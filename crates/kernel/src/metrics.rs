@@ -47,6 +47,33 @@ pub struct TimeLabels {
     pub tool: String,
 }
 
+/// Labels of a task that left its worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TaskLabels {
+    /// The queue: the agent, or the pool of workers, that did it.
+    pub agent: String,
+    /// The type of task.
+    pub r#type: String,
+    /// `ok`, the stable error code, `returned` or `lost`.
+    pub outcome: String,
+}
+
+/// Labels of a task's time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TaskTimeLabels {
+    /// The queue: the agent, or the pool of workers, that did it.
+    pub agent: String,
+    /// The type of task.
+    pub r#type: String,
+}
+
+/// Labels of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QueueLabel {
+    /// The queue.
+    pub queue: String,
+}
+
 /// Labels of log lines.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LevelLabel {
@@ -103,6 +130,16 @@ pub struct Metrics {
     pub breaker: Family<RouteLabel, FloatGauge>,
     /// `flotilla_upstream_restarts_total{target}`.
     pub upstream_restarts: Family<RouteLabel, Counter>,
+    /// `agent_tasks_total{agent,type,outcome}`.
+    pub tasks: Family<TaskLabels, Counter>,
+    /// `agent_task_duration_seconds{agent,type}`.
+    pub task_time: Family<TaskTimeLabels, Histogram, fn() -> Histogram>,
+    /// `flotilla_queue_depth{queue}`: tasks that have not begun.
+    pub queue_depth: Family<QueueLabel, Gauge>,
+    /// `flotilla_queue_running{queue}`: tasks that workers hold.
+    pub queue_running: Family<QueueLabel, Gauge>,
+    /// `flotilla_queue_oldest_seconds{queue}`: how long the oldest task that could begin has been there.
+    pub queue_oldest: Family<QueueLabel, Gauge>,
     /// `flotilla_connections`: open client connections.
     pub connections: Gauge,
 }
@@ -131,6 +168,11 @@ impl Default for Metrics {
             chain_reorgs: Counter::default(),
             breaker: Family::default(),
             upstream_restarts: Family::default(),
+            tasks: Family::default(),
+            task_time: Family::new_with_constructor(seconds),
+            queue_depth: Family::default(),
+            queue_running: Family::default(),
+            queue_oldest: Family::default(),
             connections: Gauge::default(),
         };
         metrics.register_all();
@@ -154,6 +196,11 @@ impl Metrics {
         r.register("flotilla_chain_reorgs", "Reorganisations seen", self.chain_reorgs.clone());
         r.register("flotilla_route_breaker", "Breaker: 0 closed, 0.5 half-open, 1 open", self.breaker.clone());
         r.register("flotilla_upstream_restarts", "Restarts of upstream servers", self.upstream_restarts.clone());
+        r.register("agent_tasks", "Tasks that left their workers", self.tasks.clone());
+        r.register("agent_task_duration_seconds", "Time from claim to end", self.task_time.clone());
+        r.register("flotilla_queue_depth", "Tasks that have not begun", self.queue_depth.clone());
+        r.register("flotilla_queue_running", "Tasks that workers hold", self.queue_running.clone());
+        r.register("flotilla_queue_oldest_seconds", "Age of the oldest that could begin", self.queue_oldest.clone());
         r.register("flotilla_connections", "Open client connections", self.connections.clone());
     }
 
@@ -170,6 +217,23 @@ impl Metrics {
         self.response_time.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
+    /// Counts a task that left its worker.
+    pub fn task_ended(&self, agent: &str, task_type: &str, outcome: &str, took: Duration) {
+        let labels = TaskLabels { agent: agent.into(), r#type: task_type.into(), outcome: outcome.into() };
+        self.tasks.get_or_create(&labels).inc();
+        let labels = TaskTimeLabels { agent: agent.into(), r#type: task_type.into() };
+        self.task_time.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Notes how a queue stands.
+    pub fn queue_measured(&self, queue: &str, depth: u64, running: u64, oldest_seconds: u64) {
+        let label = QueueLabel { queue: queue.into() };
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.queue_depth.get_or_create(&label).set(gauge(depth));
+        self.queue_running.get_or_create(&label).set(gauge(running));
+        self.queue_oldest.get_or_create(&label).set(gauge(oldest_seconds));
+    }
+
     /// Gives every family a sample, so that [`Metrics::render`] describes them all: for documentation.
     pub fn touch(&self) {
         let text = String::new;
@@ -177,6 +241,8 @@ impl Metrics {
         self.server_health.get_or_create(&server).set(0.0);
         self.agent_health.get_or_create(&agent).set(0.0);
         self.call_ended("", "", "", Duration::ZERO);
+        self.task_ended("", "", "", Duration::ZERO);
+        self.queue_measured("", 0, 0, 0);
         drop(self.log_lines.get_or_create(&LevelLabel { level: text() }));
         drop(self.rpc_requests.get_or_create(&EndpointLabels { endpoint: text(), outcome: text() }));
         drop(self.rpc_time.get_or_create(&TimeLabels { server: text(), tool: text() }));

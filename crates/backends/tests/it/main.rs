@@ -13,5 +13,6 @@ mod model;
 mod processes;
 mod queue;
 mod registry;
+mod schedules;
 mod sqlite;
 mod store;

@@ -84,8 +84,7 @@ impl Parts {
         let sealer = Sealer::new(&data.fleet_key()?, clock.clone());
         let (metrics, tasks, storage) = (Metrics::default(), Tasks::new(), Tasks::new());
         let database = backends::sqlite::open(&config.store, data.path(), clock.clone()).await?;
-        let logs = backends::logs::open(data.path(), clock.clone()).await?;
-        let logs: Arc<dyn Logs> = Arc::new(logs);
+        let logs: Arc<dyn Logs> = Arc::new(backends::logs::open(data.path(), clock.clone()).await?);
         let sink = LogSink::new(metrics.clone());
         sink.start(Arc::clone(&logs), &storage);
         let endpoint = config.telemetry.otlp_endpoint.as_deref();

@@ -33,6 +33,7 @@ pub struct MemoryQueue {
 struct Kept {
     last: u64,
     tasks: BTreeMap<TaskId, Row>,
+    keys: BTreeMap<(String, String), TaskId>,
     policies: BTreeMap<(String, String), Policy>,
     /// The newest turn by queue, priority and caller; `None` is what was handed out.
     turns: BTreeMap<(String, u8, Option<String>), u64>,
@@ -81,7 +82,8 @@ impl Kept {
     }
 
     fn with_key(&self, queue: &str, key: &str) -> Option<&Task> {
-        self.tasks.values().map(|row| &row.task).find(|task| task.queue == queue && task.key.as_deref() == Some(key))
+        let id = self.keys.get(&(queue.to_owned(), key.to_owned()))?;
+        self.tasks.get(id).map(|row| &row.task)
     }
 
     fn refuse_overfull(&self, tasks: &[NewTask], depth_max: u64) -> Result<()> {
@@ -151,6 +153,9 @@ impl Kept {
             parent,
             trace_id: new.trace_id,
         };
+        if let Some(key) = &task.key {
+            self.keys.insert((task.queue.clone(), key.clone()), id);
+        }
         self.tasks.insert(id, Row { task, turn });
         Submitted { id, fresh: true }
     }
@@ -365,7 +370,10 @@ impl Queue for MemoryQueue {
         ids.sort_unstable();
         ids.truncate(limit);
         for (_, id) in &ids {
-            kept.tasks.remove(id);
+            let gone = kept.tasks.remove(id);
+            if let Some(Row { task: Task { queue, key: Some(key), .. }, .. }) = gone {
+                kept.keys.remove(&(queue, key));
+            }
         }
         Ok(ids.len() as u64)
     }

@@ -1,5 +1,7 @@
 //! Rows of tasks, to our words and back.
 
+use std::collections::HashSet;
+
 use kernel::queue::{Ending, Holding, NewTask, Policy, Renew, State, Task, TaskId};
 use kernel::{Fault, Result, UnixMs};
 use serde::Serialize;
@@ -105,7 +107,15 @@ pub(super) fn text(value: &impl Serialize) -> String {
 /// The rows of a submission.
 pub(super) fn submitted(tasks: &[NewTask], parent: Option<TaskId>, now_ms: UnixMs) -> String {
     let parent = parent.map(|parent| signed(parent.0));
-    let rows = tasks.iter().enumerate().map(|(place, task)| {
+    let mut keys = HashSet::new();
+    let mut once: Vec<&NewTask> = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        // A key that comes twice is one task, with one turn.
+        if task.key.as_ref().is_none_or(|key| keys.insert((&task.queue, key))) {
+            once.push(task);
+        }
+    }
+    let rows = once.into_iter().enumerate().map(|(place, task)| {
         let run_at_ms = task.run_at_ms.unwrap_or(now_ms);
         let state = number(if run_at_ms > now_ms { State::Delayed } else { State::Queued });
         let NewTask { queue, task_type, priority, attempts_max, caller, key, trace_id, .. } = task;

@@ -16,7 +16,8 @@ macro_rules! columns {
 pub(super) use columns;
 
 /// $1 the tasks, $2 now, $3 how many may wait in a queue. Nothing is inserted when one would hold more. A turn is one after the newest of its
-/// caller, or after the newest that was handed out, whichever is later: whoever submits little is not behind whoever submits much.
+/// caller, or after the newest that was handed out, whichever is later: whoever submits little is not behind whoever submits much. What is
+/// there already takes none.
 pub(super) const SUBMIT: &str =
     "INSERT INTO tasks (queue, type, state, priority, turn, attempts, attempts_max, attempts_each, cancelling, submitted_ms, run_at_ms,
          caller, dedup_key, parent, trace_id, payload)
@@ -38,6 +39,7 @@ pub(super) const SUBMIT: &str =
      WHERE NOT EXISTS (
          SELECT 1 FROM (SELECT e.value ->> 1 AS queue, COUNT(*) AS more FROM json_each($1) AS e GROUP BY e.value ->> 1) AS b
          WHERE b.more + (SELECT COALESCE(SUM(t.delayed + t.queued), 0) FROM task_types AS t WHERE t.queue = b.queue) > $3)
+     AND NOT EXISTS (SELECT 1 FROM tasks AS had WHERE had.queue = n.queue AND had.dedup_key = n.dedup_key)
      ORDER BY n.place
      ON CONFLICT (queue, dedup_key) WHERE dedup_key IS NOT NULL DO NOTHING
      RETURNING seq, dedup_key";

@@ -1,0 +1,7 @@
+//! Work that survives: what the fleet was asked to do is kept, gone on with by whoever is there, and not done twice where that would hurt.
+//!
+//! Engines over the kernel's ports; they know no backend, no server and no protocol. [`worker`] does tasks of the queue, [`schedules`] submits
+//! them by the clock.
+
+pub mod schedules;
+pub mod worker;
