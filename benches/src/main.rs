@@ -1,4 +1,4 @@
-//! The figures Flotilla is held to, measured on the release binary: `cargo run --release -p benches -- start|calls|market|all`.
+//! The figures Flotilla is held to, measured in release: `cargo run --release -p benches -- start|calls|market|simulate|all`.
 //!
 //! Everything stays on loopback and is bounded in count and time. Linux only: processor time and memory are read from `/proc`.
 
@@ -7,6 +7,7 @@ mod fleet;
 mod load;
 mod market;
 mod process;
+mod simulate;
 mod start;
 mod table;
 
@@ -16,7 +17,7 @@ use std::process::{Command, ExitCode};
 /// Anything that may go wrong ends the run with a message.
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-const USAGE: &str = "start|calls|market|all [--mcp-proxy PROGRAM]";
+const USAGE: &str = "start|calls|market|simulate|all [--mcp-proxy PROGRAM]";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -38,13 +39,16 @@ async fn run() -> Fallible<()> {
         [what, "--mcp-proxy", program] => (what, Some(PathBuf::from(program))),
         _ => return Err(USAGE.into()),
     };
-    if !["start", "calls", "market", "all"].contains(&what) {
+    if !["start", "calls", "market", "simulate", "all"].contains(&what) {
         return Err(USAGE.into());
     }
     if matches!(what, "market" | "all") {
         say(&market::run()?);
     }
-    if what == "market" {
+    if matches!(what, "simulate" | "all") {
+        say(&simulate::run().await?);
+    }
+    if matches!(what, "market" | "simulate") {
         return Ok(());
     }
     let binary = built()?;

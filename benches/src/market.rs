@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::{I256, U256};
 use flate2::read::GzDecoder;
-use kernel::chain::{Amount, FeeRule};
+use kernel::chain::{Address, Amount, FeeRule};
 use market::math::tick::{MIN_SQRT_PRICE, sqrt_price_at};
-use market::pool::{AnyPool, Event, Identity, Pool, Protocol, V3, V3State, Way};
+use market::pool::{AnyPool, Event, Identity, Pool, Protocol, V2, V3, V3State, Way};
 use market::search::Search;
 use market::sizing::{Path, best};
 use market::{Book, PoolId};
@@ -21,8 +21,14 @@ const POOLS: &[u8] = include_bytes!("../../crates/market/data/mainnet-17228k.jso
 const WETH: &str = "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2";
 /// Rounds of each measurement; the best is told.
 const ROUNDS: usize = 50;
+/// Blocks that are followed.
+const BLOCKS: u64 = 500;
 /// Pools that a block touches.
 const TOUCHED: usize = 50;
+/// What a market at rest leaves on the table, in wei of the funding asset: less than the gas that taking it would burn.
+const REST_WEI: f64 = 1e12;
+/// Most trades until a market is at rest.
+const TRADES_MAX: usize = 100_000;
 /// Quotes in a round.
 const QUOTES: u32 = 500;
 /// Copies made to see what one weighs.
@@ -35,15 +41,23 @@ pub(crate) fn run() -> Fallible<String> {
     let pools: Vec<AnyPool> = serde_json::from_reader(GzDecoder::new(POOLS))?;
     let book = joined(&pools)?;
     row("pools", pools.len().to_string(), "");
+    let (rested, trades) = at_rest(&pools)?;
+    row("cycles traded until none gains 0.000001 WETH", trades.to_string(), "");
     for (hops, target) in [(3, "< 0.5 ms"), (4, "< 20 ms")] {
-        let mut search = following(&book, hops)?;
-        let mut found = 0;
-        let took = fastest(|| found = search.scan());
-        row(&format!("scan to {hops} hops, {found} cycles gain"), millis(took), target);
-        let (took, found) = after_blocks(&pools, hops)?;
-        row(&format!("after a block on {TOUCHED} pools, to {hops} hops, {found} found"), millis(took), "< 0.1 ms");
+        for (book, which) in [(&book, "as it was"), (&rested, "at rest")] {
+            let mut search = following(book, hops)?;
+            let mut found = 0;
+            let took = fastest(|| found = search.scan());
+            row(&format!("{which}: scan to {hops} hops, {found} candidates"), millis(took), target);
+            let [middle, worst] = after_blocks(book, hops)?;
+            let what =
+                format!("{which}: a block on {TOUCHED} pools, to {hops} hops, {} candidates through them", middle.1);
+            row(&what, millis(middle.0), "< 0.1 ms");
+            row("the slowest of those blocks", millis(worst.0), "");
+        }
     }
     row("best size of a candidate", micros(sizing(&book)?), "");
+    row("best size of a candidate, pairs alone", micros(sizing(&rested)?), "");
     quotes(&pools, &mut row)?;
     let each = |bytes: u64| format!("{} B", bytes / (COPIES * pools.len()) as u64);
     row("book, per pool", each(grown(&book)?), "");
@@ -77,30 +91,76 @@ fn fastest(mut what: impl FnMut()) -> Duration {
     (0..ROUNDS).map(|_| round()).min().unwrap_or_default()
 }
 
-/// Blocks that move other pools each time, by a little. The middle one is told, since blocks differ, with how many cycles that gain it found.
-fn after_blocks(pools: &[AnyPool], hops: usize) -> Fallible<(Duration, usize)> {
-    let mut book = joined(pools)?;
+/// A market whose pools agree, as they do where somebody trades: everything was traded that gains anything worth while. The snapshot tells
+/// one range of each concentrated pool, so they are pairs here that hold what that range seems to. With how many trades it took.
+fn at_rest(pools: &[AnyPool]) -> Fallible<(Book, usize)> {
+    let mut book = joined(&pools.iter().filter_map(as_pair).collect::<Vec<_>>())?;
+    let mut search = following(&book, 4)?;
+    let fee = FeeRule::WadUp { wad: Amount::from(0) };
+    for trades in 0..TRADES_MAX {
+        let sized =
+            search.candidates().iter().take_while(|candidate| candidate.gain >= REST_WEI).find_map(|candidate| {
+                let path = Path::new(&book, candidate.cycle.hops()).ok()?;
+                let sized = best(&path, &fee, U256::MAX >> 8, U256::from(candidate.input.max(1.0) as u128))?;
+                (f64::from(sized.gain) >= REST_WEI).then(|| (candidate.cycle, sized.trade.input))
+            });
+        let Some((cycle, input)) = sized else { return Ok((book, trades)) };
+        let mut amount = input;
+        for hop in cycle.hops() {
+            let pool = book.get(hop.pool).cloned().ok_or("no such pool")?;
+            let (address, event, output) = swapped(pool, hop.way, amount)?;
+            book.apply(2, address, &event)?;
+            amount = output;
+        }
+        let changed = book.take_changed();
+        search.follow(&book, &changed);
+    }
+    Err(format!("the market is not at rest after {TRADES_MAX} trades").into())
+}
+
+fn as_pair(pool: &AnyPool) -> Option<AnyPool> {
+    let AnyPool::ConcentratedLiquidity(range) = pool else { return Some(pool.clone()) };
+    let (liquidity, sqrt_price) = (U256::from(range.liquidity()), range.sqrt_price());
+    let held: [U256; 2] = [(liquidity << 96usize).checked_div(sqrt_price)?, (liquidity * sqrt_price) >> 96usize];
+    let [held0, held1] = held.map(|held| u128::try_from(held).ok());
+    V2::new(*range.identity(), [held0?, held1?]).ok().map(AnyPool::from)
+}
+
+/// A swap as an event, and what it gives.
+fn swapped(mut pool: AnyPool, way: Way, amount: U256) -> Fallible<(Address, Event, U256)> {
+    let address = pool.address();
+    Ok(match &mut pool {
+        AnyPool::ConstantProduct(pair) => {
+            let (quote, _) = pair.swap_exact_in(way, amount)?;
+            let [reserve0, reserve1] = pair.reserves();
+            (address, Event::Sync { reserve0, reserve1 }, quote.amount_out)
+        }
+        AnyPool::ConcentratedLiquidity(pool) => {
+            let (quote, _) = pool.swap_exact_in(way, amount)?;
+            let (sqrt_price, liquidity, tick) = (pool.sqrt_price(), pool.liquidity(), pool.tick());
+            (address, Event::Swap { sqrt_price, liquidity, tick }, quote.amount_out)
+        }
+    })
+}
+
+/// Blocks that move other pools each time, by a little. The middle one and the slowest are told, since blocks differ, with how many
+/// candidates they were found to have.
+fn after_blocks(book: &Book, hops: usize) -> Fallible<[(Duration, usize); 2]> {
+    let mut book = book.clone();
     let mut search = following(&book, hops)?;
     let mut times = Vec::new();
     let mut place = 0;
-    for block in 2..2 + ROUNDS as u64 {
+    for block in 3..3 + BLOCKS {
         for _ in 0..TOUCHED {
-            place = (place + 619) % pools.len();
-            let Some(mut pool) = book.get(PoolId(place as u32)).cloned() else { continue };
+            place = (place + 619) % book.len();
+            let Some(pool) = book.get(PoolId(place as u32)).cloned() else { continue };
             let way = if block % 2 == 0 { Way::ZeroForOne } else { Way::OneForZero };
-            let event = match &mut pool {
-                AnyPool::ConstantProduct(pair) => {
-                    let amount = U256::from(pair.reserves()[way.input()] / 1_000);
-                    let Ok(_) = pair.swap_exact_in(way, amount) else { continue };
-                    Event::Sync { reserve0: pair.reserves()[0], reserve1: pair.reserves()[1] }
-                }
-                AnyPool::ConcentratedLiquidity(pool) => {
-                    let amount = U256::from(pool.liquidity() / 100_000);
-                    let Ok(_) = pool.swap_exact_in(way, amount) else { continue };
-                    Event::Swap { sqrt_price: pool.sqrt_price(), liquidity: pool.liquidity(), tick: pool.tick() }
-                }
+            let amount = match &pool {
+                AnyPool::ConstantProduct(pair) => pair.reserves()[way.input()] / 1_000,
+                AnyPool::ConcentratedLiquidity(pool) => pool.liquidity() / 100_000,
             };
-            book.apply(block, pool.address(), &event)?;
+            let Ok((address, event, _)) = swapped(pool, way, U256::from(amount)) else { continue };
+            book.apply(block, address, &event)?;
         }
         let changed = book.take_changed();
         let start = Instant::now();
@@ -108,7 +168,7 @@ fn after_blocks(pools: &[AnyPool], hops: usize) -> Fallible<(Duration, usize)> {
         times.push((start.elapsed(), found));
     }
     times.sort_unstable();
-    Ok(times[times.len() / 2])
+    Ok([times[times.len() / 2], times[times.len() - 1]])
 }
 
 /// What the best candidates' sizes take, one with another.

@@ -1,7 +1,7 @@
 //! Tokens joined by pools, with what a search needs of each pool to rank it.
 //!
-//! Weights are logarithms of the price at the margin after the fee: a cycle whose weights add up to no more than zero gains at no size, since
-//! every pool's price only worsens with size. Floating point is right here, because nothing is priced by it.
+//! A pool is a curve here, and so is a chain of them. A cycle whose rate is not above one gains at no size, since every pool's price only
+//! worsens with size. Floating point is right here, because nothing is priced by it.
 
 use std::collections::HashMap;
 
@@ -15,26 +15,19 @@ use crate::pool::{AnyPool, Pool, Way};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId(pub u32);
 
-/// One way out of a token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Edge {
-    pub(crate) to: TokenId,
-    pub(crate) pool: PoolId,
-    /// The weight of going.
-    pub(crate) out: f64,
-    /// The weight of coming back through the same pool.
-    pub(crate) back: f64,
-}
-
-/// A pool as a constant product around its present price: the input and output it holds, and the part of an input that counts.
+/// What an input x gives around the present price: rate·x / (1 + wear·x), as constant products do, one or a chain of them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Curve {
-    pub(crate) held_in: f64,
-    pub(crate) held_out: f64,
-    pub(crate) kept: f64,
+    /// What the first unit gives, after the fee; zero where nothing can be traded.
+    pub(crate) rate: f64,
+    /// How soon that worsens.
+    pub(crate) wear: f64,
 }
 
 impl Curve {
+    /// Gives what it takes.
+    pub(crate) const WHOLE: Self = Self { rate: 1.0, wear: 0.0 };
+
     fn of(pool: &AnyPool, way: Way) -> Self {
         let kept = 1.0 - f64::from(pool.fee_millionths()) / 1e6;
         let (held_in, held_out) = match pool {
@@ -49,14 +42,31 @@ impl Curve {
                 (held[way.input()], held[way.output()])
             }
         };
-        Self { held_in, held_out, kept }
+        let curve = Self { rate: kept * held_out / held_in, wear: kept / held_in };
+        if curve.rate.is_finite() && curve.wear.is_finite() { curve } else { Self::default() }
     }
 
-    /// The weight; minus infinity where nothing can be traded.
-    fn weight(&self) -> f64 {
-        let price = self.held_out * self.kept / self.held_in;
-        if price.is_finite() { price.ln() } else { f64::NEG_INFINITY }
+    /// What this gives goes into another.
+    pub(crate) fn then(self, next: Self) -> Self {
+        Self { rate: self.rate * next.rate, wear: self.wear + self.rate * next.wear }
     }
+
+    /// What can be gained where what comes out is what went in: at most (√rate − 1)² / wear, at the input (√rate − 1) / wear.
+    pub(crate) fn best(self) -> (f64, f64) {
+        let excess = self.rate.sqrt() - 1.0;
+        (excess / self.wear, excess * excess / self.wear)
+    }
+}
+
+/// One way out of a token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Edge {
+    pub(crate) to: TokenId,
+    pub(crate) pool: PoolId,
+    /// Going.
+    pub(crate) out: Curve,
+    /// Coming back through the same pool.
+    pub(crate) back: Curve,
 }
 
 /// A pool's place in the graph.
@@ -65,7 +75,6 @@ struct Joint {
     tokens: [TokenId; 2],
     /// Where its edge is among those of each token.
     slots: [u32; 2],
-    curves: [Curve; 2],
 }
 
 /// The tokens and the pools between them.
@@ -155,10 +164,6 @@ impl Graph {
         Some(if first == from { Way::ZeroForOne } else { Way::OneForZero })
     }
 
-    pub(crate) fn curve(&self, pool: PoolId, way: Way) -> Curve {
-        self.joint(pool).map_or_else(Curve::default, |joint| joint.curves[way.input()])
-    }
-
     fn joint(&self, pool: PoolId) -> Option<&Joint> {
         self.joints.get(pool.0 as usize)?.as_ref()
     }
@@ -167,16 +172,14 @@ impl Graph {
     pub(crate) fn set(&mut self, id: PoolId, pool: Option<&AnyPool>) -> Option<[TokenId; 2]> {
         let Some(pool) = pool else { return self.take_out(id) };
         let curves = Way::BOTH.map(|way| Curve::of(pool, way));
-        let weights = curves.map(|curve| curve.weight());
         let place = id.0 as usize;
         if self.joints.len() <= place {
             self.joints.resize(place + 1, None);
         }
-        if let Some(joint) = &mut self.joints[place] {
-            joint.curves = curves;
+        if let Some(joint) = &self.joints[place] {
             for side in 0..2 {
                 let edge = &mut self.edges[joint.tokens[side].0 as usize][joint.slots[side] as usize];
-                (edge.out, edge.back) = (weights[side], weights[1 - side]);
+                (edge.out, edge.back) = (curves[side], curves[1 - side]);
             }
             return Some(joint.tokens);
         }
@@ -186,10 +189,10 @@ impl Graph {
         }
         let slots = [0, 1].map(|side| {
             let edges = &mut self.edges[tokens[side].0 as usize];
-            edges.push(Edge { to: tokens[1 - side], pool: id, out: weights[side], back: weights[1 - side] });
+            edges.push(Edge { to: tokens[1 - side], pool: id, out: curves[side], back: curves[1 - side] });
             edges.len() as u32 - 1
         });
-        self.joints[place] = Some(Joint { tokens, slots, curves });
+        self.joints[place] = Some(Joint { tokens, slots });
         Some(tokens)
     }
 

@@ -147,8 +147,8 @@ fn apart(a: &[TokenId], b: &[TokenId]) -> bool {
 /// The chains of tokens from one to another, the best at the margin first.
 fn chains(graph: &Graph, from: TokenId, to: TokenId, hops_max: usize) -> Vec<Vec<TokenId>> {
     let best = |a: TokenId, b: TokenId| {
-        let weights = graph.edges(a).iter().filter(|edge| edge.to == b).map(|edge| edge.out);
-        weights.fold(f64::NEG_INFINITY, f64::max)
+        let rates = graph.edges(a).iter().filter(|edge| edge.to == b).map(|edge| edge.out.rate);
+        rates.fold(0.0, f64::max)
     };
     let last = graph.neighbours(to);
     let mut found: Vec<(f64, Vec<TokenId>)> = vec![(best(from, to), vec![from, to])];
@@ -156,18 +156,18 @@ fn chains(graph: &Graph, from: TokenId, to: TokenId, hops_max: usize) -> Vec<Vec
         for first in graph.neighbours(from).into_iter().filter(|token| *token != to) {
             let begun = best(from, first);
             if last.binary_search(&first).is_ok() {
-                found.push((begun + best(first, to), vec![from, first, to]));
+                found.push((begun * best(first, to), vec![from, first, to]));
             }
             if hops_max >= 3 {
                 let onward = graph.neighbours(first).into_iter();
                 for second in onward.filter(|token| *token != from && *token != to && last.binary_search(token).is_ok())
                 {
-                    found.push((begun + best(first, second) + best(second, to), vec![from, first, second, to]));
+                    found.push((begun * best(first, second) * best(second, to), vec![from, first, second, to]));
                 }
             }
         }
     }
-    found.retain(|(weight, _)| weight.is_finite());
+    found.retain(|(rate, _)| *rate > 0.0);
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     found.truncate(CHAINS_MAX);
     found.into_iter().map(|(_, chain)| chain).collect()

@@ -1,10 +1,14 @@
 //! Which cycles of pools can gain, kept up to date block by block.
 //!
 //! Cycles begin and end at a funding asset, have two to four hops, and visit no token and no pool twice. They are not listed: there are
-//! millions, and nearly all lose. Kept are, for every token, bounds on the weight of the best way home in one and in two hops; a walk that
-//! cannot reach a positive sum any more stops. So every cycle is decided and few are visited. When pools change, only walks through them
-//! are made again. A bound is raised at once and lowered when a walk looks at its token: it may be loose, never too low.
+//! millions, and nearly all lose. Kept are, for every token, bounds on the rate of the best way home in one and in two hops, and a *floor*:
+//! every cycle that gains as much is among the candidates. A walk that cannot gain so much any more stops: the rate it may still have bounds
+//! the gain from above, and so does how soon the pools behind it wear. So every cycle is decided and few are visited. When pools change,
+//! only walks through them are made again.
+//! - A bound is raised at once and lowered when a walk looks at its token: it may be loose, never too low.
+//! - The floor rises when there are too many candidates. When too few are left over it, all is looked at again and it is found anew.
 
+mod found;
 mod walk;
 
 use std::cmp::Ordering;
@@ -15,15 +19,20 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{Graph, TokenId};
 use crate::pool::Way;
 use crate::{Book, PoolId};
-use walk::{Bounds, Walk};
+use found::Found;
+use walk::{Bounds, Direct, Walk};
 
 /// The longest cycle, in hops.
 pub const HOPS_MAX: usize = 4;
-/// Most candidates kept: the best by estimate.
-pub const CANDIDATES_MAX: usize = 4_096;
+/// As many candidates as there always are, if so many cycles gain.
+pub const CANDIDATES_MIN: usize = 512;
+/// A scan keeps so many times as many, for blocks to wear away, and at most twice as many are kept before the worst are dropped.
+const RESERVE: usize = 4;
 
 /// The turn of a pool that did not change: after all that did.
 const NO_TURN: u32 = u32::MAX;
+/// Where more than one of so many pools changed, looking at all cycles is less work than looking at those through each.
+const MANY: usize = 4;
 
 /// One pool of a path, and which way through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,14 +63,14 @@ impl Cycle {
     }
 }
 
-/// A cycle that gains at the margin, with an estimate that ranks it. The estimate prices nothing: sizing does.
+/// A cycle that gains at least a unit of its funding asset, by an estimate that ranks it. The estimate prices nothing: sizing does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
     /// The cycle.
     pub cycle: Cycle,
     /// Near the best input, in the funding asset's smallest units.
     pub input: f64,
-    /// Near the gain at that input, before any cost.
+    /// Near the gain at that input before any cost, in the common unit.
     pub gain: f64,
 }
 
@@ -78,6 +87,7 @@ struct Home {
     token: TokenId,
     /// What a smallest unit is worth beside another funding asset's, for ranking them together.
     worth: f64,
+    direct: Direct,
     bounds: Bounds,
 }
 
@@ -88,7 +98,9 @@ pub struct Search {
     homes: Vec<Home>,
     hops_max: usize,
     candidates: Vec<Candidate>,
-    left_out: usize,
+    candidates_min: usize,
+    /// Where some were left out: all before this one and it itself are among the candidates, and nothing after it.
+    floor: Option<Candidate>,
     /// Where each pool stands among those that changed, by its id; all the same outside of [`Search::follow`].
     turns: Vec<u32>,
 }
@@ -98,12 +110,22 @@ impl Search {
     /// is worth in any common unit: it ranks candidates of different assets beside each other.
     pub fn new(funding: &[(Address, f64)], hops_max: usize) -> Self {
         let mut graph = Graph::default();
-        let homes = funding
-            .iter()
-            .map(|&(address, worth)| Home { token: graph.token(address), worth, bounds: Bounds::default() })
-            .collect();
-        let hops_max = hops_max.clamp(2, HOPS_MAX);
-        Self { graph, homes, hops_max, candidates: Vec::new(), left_out: 0, turns: Vec::new() }
+        let home = |&(address, worth): &(Address, f64)| Home {
+            token: graph.token(address),
+            worth,
+            direct: Direct::default(),
+            bounds: Bounds::default(),
+        };
+        let homes = funding.iter().map(home).collect();
+        Self {
+            graph,
+            homes,
+            hops_max: hops_max.clamp(2, HOPS_MAX),
+            candidates: Vec::new(),
+            candidates_min: CANDIDATES_MIN,
+            floor: None,
+            turns: Vec::new(),
+        }
     }
 
     /// The tokens and pools.
@@ -111,18 +133,18 @@ impl Search {
         &self.graph
     }
 
-    /// What gains now, the best first.
+    /// What gains now, the best first: all of it, or all that gains more than anything that is left out.
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
     }
 
-    /// How many candidates were left out at the last change, being more than [`CANDIDATES_MAX`].
-    pub fn left_out(&self) -> usize {
-        self.left_out
+    /// The least estimated gain among the candidates where some that gain less are left out, in the common unit.
+    pub fn floor(&self) -> Option<f64> {
+        self.floor.map(|floor| floor.gain)
     }
 
     /// Follows the book: these pools changed, joined or left ([`Book::take_changed`]). Only cycles through them are looked at again.
-    /// Returns how many candidates go through them.
+    /// Returns how many cycles through them are candidates, or would be but for better ones.
     pub fn follow(&mut self, book: &Book, changed: &[PoolId]) -> usize {
         for (turn, &id) in changed.iter().enumerate() {
             let place = id.0 as usize;
@@ -130,98 +152,88 @@ impl Search {
                 self.turns.resize(place + 1, NO_TURN);
             }
             self.turns[place] = turn as u32;
-        }
-        let touched = |hop: &Hop| self.turns.get(hop.pool.0 as usize).is_some_and(|turn| *turn != NO_TURN);
-        self.candidates.retain(|candidate| !candidate.cycle.hops().iter().any(touched));
-        for &id in changed {
             let Some(ends) = self.graph.set(id, book.get(id)) else { continue };
             for home in &mut self.homes {
-                home.bounds.raise(&self.graph, home.token, id, ends);
+                home.bounds.raise(&mut home.direct, &self.graph, home.token, id, ends);
             }
         }
-        let mut found = Vec::new();
-        for home in &mut self.homes {
-            // One that is named twice has its turn the last time.
-            let turns = changed.iter().enumerate().filter(|(turn, id)| self.turns[id.0 as usize] == *turn as u32);
-            for (_, &pool) in turns {
-                Walk::new(&self.graph, home.token, &mut home.bounds, self.hops_max, &mut found)
-                    .through(pool, &self.turns);
-            }
-        }
+        let through = if changed.len() > self.graph.pools() / MANY {
+            self.scan();
+            self.candidates.iter().filter(|candidate| touched(&self.turns, candidate)).count()
+        } else {
+            self.look_again(changed)
+        };
         for &id in changed {
             self.turns[id.0 as usize] = NO_TURN;
         }
-        self.keep(&found);
-        found.len()
+        through
     }
 
-    /// Looks at all cycles again, and tightens every bound.
-    pub fn scan(&mut self) -> usize {
-        self.candidates.clear();
-        let found = self.cycles();
-        self.keep(&found);
-        found.len()
-    }
-
-    /// All cycles that gain at the margin.
-    fn cycles(&mut self) -> Vec<Cycle> {
-        let mut found = Vec::new();
+    /// Takes cycles through these pools out and finds those that gain now.
+    fn look_again(&mut self, changed: &[PoolId]) -> usize {
+        let turns = &self.turns;
+        self.candidates.retain(|candidate| !touched(turns, candidate));
+        let most = RESERVE * self.candidates_min;
+        let mut found = Found::new(most, self.floor);
         for home in &mut self.homes {
-            home.bounds.tighten(&self.graph, home.token);
-            Walk::new(&self.graph, home.token, &mut home.bounds, self.hops_max, &mut found).everywhere();
-        }
-        found
-    }
-
-    /// Takes new candidates among those that stay, which are in order.
-    fn keep(&mut self, found: &[Cycle]) {
-        let mut new: Vec<Candidate> = Vec::new();
-        let (mut gaining, mut floor) = (0, f64::MIN_POSITIVE);
-        for cycle in found {
-            let candidate = self.estimate(*cycle);
-            gaining += usize::from(candidate.gain > 0.0);
-            if candidate.gain >= floor {
-                new.push(candidate);
-            }
-            if new.len() == 2 * CANDIDATES_MAX {
-                // What is worse than as many as are kept need not be looked at again.
-                let (_, least, _) = new.select_nth_unstable_by(CANDIDATES_MAX - 1, Candidate::order);
-                floor = least.gain;
-                new.truncate(CANDIDATES_MAX);
+            let mut walk = Walk::new(&self.graph, home, self.hops_max, &mut found);
+            for (turn, &pool) in changed.iter().enumerate() {
+                // One that is named twice has its turn the last time.
+                if turns[pool.0 as usize] == turn as u32 {
+                    walk.through(pool, turns);
+                }
             }
         }
-        self.left_out = (gaining + self.candidates.len()).saturating_sub(CANDIDATES_MAX);
-        new.sort_unstable_by(Candidate::order);
-        let stay = std::mem::take(&mut self.candidates);
-        let mut merged = Vec::with_capacity((new.len() + stay.len()).min(CANDIDATES_MAX));
-        let (mut stay, mut new) = (stay.into_iter().peekable(), new.into_iter().peekable());
-        while merged.len() < CANDIDATES_MAX {
-            let first = match (stay.peek(), new.peek()) {
-                (Some(old), Some(candidate)) if candidate.order(old).is_lt() => new.next(),
-                (None, _) => new.next(),
-                _ => stay.next(),
-            };
-            let Some(first) = first else { break };
-            merged.push(first);
+        let (new, floor) = found.finish();
+        let through = new.len();
+        self.merge(new);
+        self.floor = floor;
+        if self.candidates.len() > 2 * most {
+            self.floor = Some(self.candidates[most - 1]);
         }
-        self.candidates = merged;
+        if let Some(floor) = &self.floor {
+            let kept = self.candidates.partition_point(|candidate| candidate.order(floor).is_le());
+            self.candidates.truncate(kept);
+            if kept < self.candidates_min {
+                self.scan();
+            }
+        }
+        through
     }
 
-    /// A chain of constant products is one map x ↦ A·x / (B + C·x), which is greatest over x at (√(A·B) − B)/C.
-    fn estimate(&self, cycle: Cycle) -> Candidate {
-        let (mut a, mut b, mut c) = (1.0f64, 1.0f64, 0.0f64);
-        for hop in cycle.hops() {
-            let curve = self.graph.curve(hop.pool, hop.way);
-            // y = kept·out·x / (in + kept·x) after x = a·z / (b + c·z); scaled so that nothing overflows.
-            (a, b, c) = (curve.kept * curve.held_out * a, curve.held_in * b, curve.held_in * c + curve.kept * a);
-            let scale = b.max(1.0);
-            (a, b, c) = (a / scale, b / scale, c / scale);
+    /// Looks at all cycles again, and tightens every bound. Returns how many candidates there are.
+    pub fn scan(&mut self) -> usize {
+        let mut found = Found::new(RESERVE * self.candidates_min, None);
+        for home in &mut self.homes {
+            home.bounds.tighten(&mut home.direct, &self.graph, home.token);
+            Walk::new(&self.graph, home, self.hops_max, &mut found).everywhere();
         }
-        let input = ((a * b).sqrt() - b) / c;
-        let worth = self.homes.iter().find(|home| home.token == cycle.start).map_or(1.0, |home| home.worth);
-        let gain = (a * input / (b + c * input) - input) * worth;
-        Candidate { cycle, input, gain: if gain.is_finite() { gain } else { 0.0 } }
+        (self.candidates, self.floor) = found.finish();
+        self.candidates.len()
     }
+
+    /// Puts new candidates, which are in order, among those that are there.
+    fn merge(&mut self, mut new: Vec<Candidate>) {
+        let mut old = self.candidates.len();
+        let Some(&filler) = new.last() else { return };
+        self.candidates.resize(old + new.len(), filler);
+        // From the end on, so that each is moved once and what comes before all new ones stays where it is.
+        while let Some(last) = new.last() {
+            let place = old + new.len() - 1;
+            if old > 0 && self.candidates[old - 1].order(last).is_gt() {
+                old -= 1;
+                self.candidates[place] = self.candidates[old];
+            } else {
+                self.candidates[place] = *last;
+                new.pop();
+            }
+        }
+    }
+}
+
+/// Whether a candidate goes through a pool that has its turn.
+fn touched(turns: &[u32], candidate: &Candidate) -> bool {
+    candidate.cycle.hops().iter().any(|hop| turns.get(hop.pool.0 as usize).is_some_and(|turn| *turn != NO_TURN))
 }
 
 #[cfg(test)]

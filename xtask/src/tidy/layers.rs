@@ -70,6 +70,7 @@ fn may_depend(from: Place, to: Place) -> bool {
     match (from, to) {
         (Place::Layer(from), Place::Layer(to)) => to < from,
         (Place::Adapter | Place::Benches, Place::Layer(to)) => to <= 1,
+        (Place::Benches, Place::Adapter) => true,
         (Place::Root, Place::Chores | Place::Benches) => false,
         (Place::Root, _) => true,
         _ => false,
