@@ -1,4 +1,4 @@
-//! The figures Flotilla is held to, measured in release: `cargo run --release -p benches -- start|calls|market|simulate|all`.
+//! The figures Flotilla is held to, measured in release: `cargo run --release -p benches -- start|calls|market|simulate|tasks|all`.
 //!
 //! Everything stays on loopback and is bounded in count and time. Linux only: processor time and memory are read from `/proc`.
 
@@ -10,6 +10,7 @@ mod process;
 mod simulate;
 mod start;
 mod table;
+mod tasks;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -17,7 +18,7 @@ use std::process::{Command, ExitCode};
 /// Anything that may go wrong ends the run with a message.
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-const USAGE: &str = "start|calls|market|simulate|all [--mcp-proxy PROGRAM]";
+const USAGE: &str = "start|calls|market|simulate|tasks|all [--mcp-proxy PROGRAM]";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -39,7 +40,7 @@ async fn run() -> Fallible<()> {
         [what, "--mcp-proxy", program] => (what, Some(PathBuf::from(program))),
         _ => return Err(USAGE.into()),
     };
-    if !["start", "calls", "market", "simulate", "all"].contains(&what) {
+    if !["start", "calls", "market", "simulate", "tasks", "all"].contains(&what) {
         return Err(USAGE.into());
     }
     if matches!(what, "market" | "all") {
@@ -48,7 +49,10 @@ async fn run() -> Fallible<()> {
     if matches!(what, "simulate" | "all") {
         say(&simulate::run().await?);
     }
-    if matches!(what, "market" | "simulate") {
+    if matches!(what, "tasks" | "all") {
+        say(&tasks::run().await?);
+    }
+    if matches!(what, "market" | "simulate" | "tasks") {
         return Ok(());
     }
     let binary = built()?;

@@ -52,7 +52,7 @@ pub const SERVICES: &[Service] = &[
     server("quality", 4012, "static analysis and test runners", false),
     server("recovery", 4013, "incidents, playbooks, snapshots, backup", false),
     server("risk-management", 4014, "limits, exposure, pre-trade checks", true),
-    server("task-management", 4015, "durable task queue and schedules", false),
+    server("task-management", 4015, "durable task queue and schedules", true),
     server("ui", 4016, "dashboard backend and interactive views", false),
     server("utilities", 4017, "units, hashes, encodings, JSON, CSV, text", true),
     server("legacy", 4018, "old protocol revisions, the v1 REST form, renamed tools", true),

@@ -15,6 +15,7 @@ pub mod outbound;
 mod percent;
 pub mod production;
 pub mod risk_management;
+pub mod task_management;
 #[cfg(test)]
 mod testing;
 mod trading;
@@ -128,6 +129,7 @@ servers! {
     monitoring: Monitoring,
     production: Production,
     risk_management: RiskManagement,
+    task_management: TaskManagement,
     utilities: Utilities,
 }
 

@@ -43,6 +43,10 @@ pub trait Coordinator: Send + Sync + 'static {
     async fn command(&self, body: Value, caller: Caller) -> Result<Value, Fault>;
     /// `POST /servers/{name}/restart` and `POST /agents/{name}/restart`.
     async fn restart(&self, kind: Kind, name: &str, reason: &str, caller: Caller) -> Result<Value, Fault>;
+    /// `POST /agents/{name}/tasks`.
+    async fn submit_task(&self, agent: &str, body: Value, caller: Caller) -> Result<Value, Fault>;
+    /// `GET /tasks/{name}`.
+    async fn task(&self, id: &str, caller: Caller) -> Result<Value, Fault>;
     /// The MCP handler of an endpoint: all, one server or upstream, a toolset, or search mode.
     fn endpoint(&self, endpoint: &Endpoint) -> Result<Arc<dyn Handler>, Fault>;
     /// JSON Schemas of the answers above, by path, for the OpenAPI document.
@@ -86,6 +90,8 @@ pub fn routes(doors: Doors) -> Router {
         .route("/command", post(command))
         .route("/servers/{name}/restart", post(restart_server))
         .route("/agents/{name}/restart", post(restart_agent))
+        .route("/agents/{name}/tasks", post(submit_task))
+        .route("/tasks/{name}", get(task))
         .route("/events", get(events))
         .route("/openapi.json", get(openapi))
         .route("/docs", get(docs))
@@ -175,6 +181,27 @@ async fn restart(
     let asked: RestartBody = if body.is_empty() { RestartBody::default() } else { read_json(body)? };
     let reason = if asked.reason.is_empty() { format!("asked for by {}", caller.name) } else { asked.reason };
     Ok(axum::Json(doors.coordinator.restart(kind, name, &reason, caller).await?).into_response())
+}
+
+async fn submit_task(
+    State(doors): State<Doors>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    Path(agent): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let caller = doors.guard.admit(&headers, remote, Access::Operate, "tasks").await?;
+    Ok(axum::Json(doors.coordinator.submit_task(&agent, read_json(&body)?, caller).await?).into_response())
+}
+
+async fn task(
+    State(doors): State<Doors>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let caller = doors.guard.admit(&headers, remote, Access::Read, "tasks").await?;
+    Ok(axum::Json(doors.coordinator.task(&id, caller).await?).into_response())
 }
 
 /// A JSON body as a typed value; the fault names the field that is wrong.

@@ -51,6 +51,20 @@ fn operations() -> Vec<Operation> {
         post("/servers/{name}/restart", "Restarts a server", reason.clone()),
         post("/agents/{name}/restart", "Restarts an agent", reason),
         post(
+            "/agents/{name}/tasks",
+            "Submits a task to an agent's queue; with a key, submitting again gives the same task",
+            json!({
+                "type": "object", "required": ["task_type"], "additionalProperties": false,
+                "properties": {
+                    "task_type": text, "payload": {}, "key": text,
+                    "priority": { "type": "integer", "minimum": 0, "maximum": 9 },
+                    "delay_seconds": { "type": "integer", "minimum": 0, "maximum": 31_536_000 },
+                    "attempts_max": { "type": "integer", "minimum": 1, "maximum": 100 },
+                },
+            }),
+        ),
+        get("/tasks/{name}", "How a task stands and what came of it"),
+        post(
             "/execute",
             "The v1 form: runs one of the coordinator's own tools",
             json!({

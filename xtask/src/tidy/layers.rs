@@ -11,7 +11,7 @@ enum Place {
     Adapter,
     /// The binary: sees all.
     Root,
-    /// Measures the binary from outside, and layers 0 and 1 directly.
+    /// Measures the binary from outside, and layers 0 and 1 and what adapters make of them directly.
     Benches,
     /// Depends on none of ours.
     Chores,

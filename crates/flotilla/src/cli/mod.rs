@@ -12,6 +12,7 @@ mod mcp;
 mod output;
 mod server;
 mod status;
+mod task;
 mod token;
 mod tool;
 mod up;
@@ -72,6 +73,8 @@ pub enum Command {
     Server(server::Server),
     /// Find, describe and call tools
     Tool(tool::Tool),
+    /// Submit tasks, look at them, cancel and retry them
+    Task(task::Task),
     /// Search and follow log lines
     Logs(logs::Logs),
     /// Restart a service
@@ -137,6 +140,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
                 Command::Server(command) => command.run(global).await,
                 Command::Restart(command) => command.run(global).await,
                 Command::Tool(command) => command.run(global).await,
+                Command::Task(command) => command.run(global).await,
                 Command::Logs(command) => command.run(global).await,
                 Command::Token(command) => command.run(global).await,
                 Command::Mcp(command) => command.run(global).await,

@@ -12,7 +12,9 @@ use kernel::fleet::{Instance, Kind};
 use kernel::{Caller, Fault, Role, Trace};
 use mcp::toolbox::{Router, structured};
 use mcp::{Ctx, Handler};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use servers::task_management::{GET_TASK, SUBMIT_TASK, SubmitTaskResponse, TaskName};
 use web::coordinator::{Coordinator, Endpoint};
 
 /// The implementation of [`Coordinator`].
@@ -25,6 +27,22 @@ impl Rest {
     /// REST over `gateway`.
     pub fn new(gateway: &Arc<Gateway>, anonymous: Option<Role>) -> Arc<Self> {
         Arc::new(Self { gateway: Arc::clone(gateway), anonymous })
+    }
+}
+
+impl Rest {
+    /// Calls a tool, so that what is done is authorised and recorded whichever door it came in by.
+    async fn call<O: DeserializeOwned>(
+        &self,
+        server: &str,
+        tool: &str,
+        arguments: &impl serde::Serialize,
+        caller: Caller,
+    ) -> Result<O, Fault> {
+        let (arguments, ctx) = (mcp::wire::raw(arguments), Ctx::internal(caller, Trace::root()));
+        let reply = Router::call(&*self.gateway, server, tool, arguments, ctx).await?;
+        serde_json::from_str(structured(&reply)?.get())
+            .map_err(|error| Fault::internal(format!("answer of {server}.{tool}: {error}")))
     }
 }
 
@@ -66,12 +84,23 @@ impl Coordinator for Rest {
     async fn restart(&self, kind: Kind, name: &str, reason: &str, caller: Caller) -> Result<Value, Fault> {
         // The tool, not the supervisor: so a restart is authorised and recorded whichever door it came in by.
         let request = RestartServiceRequest { service: name.to_owned(), kind: Some(kind), reason: reason.to_owned() };
-        let ctx = Ctx::internal(caller, Trace::root());
-        let arguments = mcp::wire::raw(&request);
-        let reply = Router::call(&*self.gateway, RESTART_SERVICE.server, RESTART_SERVICE.name, arguments, ctx).await?;
-        let answer: RestartServiceResponse = serde_json::from_str(structured(&reply)?.get())
-            .map_err(|error| Fault::internal(format!("answer of the restart: {error}")))?;
+        let answer: RestartServiceResponse =
+            self.call(RESTART_SERVICE.server, RESTART_SERVICE.name, &request, caller).await?;
         json_of(&answer.instances)
+    }
+
+    async fn submit_task(&self, agent: &str, mut body: Value, caller: Caller) -> Result<Value, Fault> {
+        let Value::Object(fields) = &mut body else {
+            return Err(Fault::invalid("body: not an object").hint("{\"task_type\", \"payload\"}"));
+        };
+        if fields.insert("queue".into(), agent.into()).is_some() {
+            return Err(Fault::invalid("body.queue: the path names the agent").hint("leave it out"));
+        }
+        self.call(SUBMIT_TASK.server, SUBMIT_TASK.name, &body, caller).await
+    }
+
+    async fn task(&self, id: &str, caller: Caller) -> Result<Value, Fault> {
+        self.call(GET_TASK.server, GET_TASK.name, &TaskName { id: id.to_owned() }, caller).await
     }
 
     fn endpoint(&self, endpoint: &Endpoint) -> Result<Arc<dyn Handler>, Fault> {
@@ -89,6 +118,8 @@ impl Coordinator for Rest {
             ("/upstreams", json!({ "type": "array", "items": mcp::schema::output::<UpstreamRow>() })),
             ("/servers/{name}/restart", copies.clone()),
             ("/agents/{name}/restart", copies),
+            ("/agents/{name}/tasks", mcp::schema::output::<SubmitTaskResponse>()),
+            ("/tasks/{name}", mcp::schema::output::<kernel::queue::Task>()),
             ("/health", mcp::schema::output::<kernel::health::Report>()),
         ])
     }

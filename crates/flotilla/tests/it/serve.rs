@@ -17,7 +17,7 @@ struct Several {
 /// Every built server, split over the processes.
 const COORDINATOR: [&str; 4] = ["serve", "master-coordinator", "utilities", "--no-sandbox"];
 const CORE: [&str; 4] = ["serve", "coordination", "logging", "--no-sandbox"];
-const REST: [&str; 10] = [
+const REST: [&str; 11] = [
     "serve",
     "monitoring",
     "legacy",
@@ -27,6 +27,7 @@ const REST: [&str; 10] = [
     "market-analysis",
     "production",
     "risk-management",
+    "task-management",
     "--no-sandbox",
 ];
 

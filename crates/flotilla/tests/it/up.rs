@@ -52,7 +52,7 @@ fn modes_start_what_they_say() {
     check(
         "full",
         expect![
-            "blockchain-integration coordination data-providers dex-services legacy logging market-analysis master-coordinator monitoring production risk-management utilities"
+            "blockchain-integration coordination data-providers dex-services legacy logging market-analysis master-coordinator monitoring production risk-management task-management utilities"
         ],
     );
     check("minimal", expect!["coordination logging master-coordinator monitoring utilities"]);
@@ -91,6 +91,7 @@ fn services_take_the_ports_of_the_catalog() {
         4009 monitoring
         4011 production
         4014 risk-management
+        4015 task-management
         4017 utilities"#]]
     .assert_eq(&ports.join("\n"));
     assert!(process.screen["dashboard"].as_str().unwrap().ends_with(":8080"), "{}", process.screen);
