@@ -102,7 +102,7 @@ fn at_rest(pools: &[AnyPool]) -> Fallible<(Book, usize)> {
             search.candidates().iter().take_while(|candidate| candidate.gain >= REST_WEI).find_map(|candidate| {
                 let path = Path::new(&book, candidate.cycle.hops()).ok()?;
                 let sized = best(&path, &fee, U256::MAX >> 8, U256::from(candidate.input.max(1.0) as u128))?;
-                (f64::from(sized.gain) >= REST_WEI).then(|| (candidate.cycle, sized.trade.input))
+                (f64::from(sized.gain) >= REST_WEI).then_some((candidate.cycle, sized.trade.input))
             });
         let Some((cycle, input)) = sized else { return Ok((book, trades)) };
         let mut amount = input;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use evm::executor::{Leg, Lender, Plan, Venue, profit};
 use evm::{Config, Encodings, Parts, Places, SandboxConfig, open_node};
 use kernel::chain::{Abi, Address, Amount, BlockId, CallRequest, Chain, ChainStatus, FlashSource, Fork, Trial};
 use kernel::fake::World;
+use market::executor::{Leg, Lender, Plan, Venue, profit};
 use serde_json::json;
 
 use crate::Fallible;
@@ -80,7 +80,7 @@ async fn measure(node: &dyn Chain) -> Fallible<String> {
         let plan = plan(&status, lent_by(provider)?, cycle)?;
         let call = CallRequest {
             from: Some(status.accounts[0]),
-            ..CallRequest::read(at(&status, "flash-executor")?, plan.calldata()?)
+            ..CallRequest::read(at(&status, "flash-executor")?, plan.calldata(&evm::Encodings)?)
         };
         let trial = Trial::from(call);
         let first = fork.attempt(&trial).await?;

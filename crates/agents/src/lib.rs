@@ -9,6 +9,7 @@
 //! - What an agent does is written down before it does it ([`kernel::duties`]).
 
 pub mod agent;
+pub mod execution;
 mod follow;
 pub mod hands;
 mod lead;
@@ -54,6 +55,7 @@ macro_rules! agents {
 }
 
 agents! {
+    execution: Execution,
     monitoring: Monitoring,
     risk: Risk,
 }

@@ -124,17 +124,28 @@ pub struct SandboxConfig {
     pub port: u16,
     /// How often its head is looked at, in milliseconds.
     pub poll_ms: u64,
-    /// Whose its flash executor is; the first account's when absent.
+    /// Whose its flash executor is; the wallet's when absent.
     pub executor_owner: Option<Address>,
     /// How often its trader swaps at random, so that prices drift apart, in milliseconds; never when 0.
     pub trader_ms: u64,
     /// What the trader's swaps come of: the same seed, the same swaps.
     pub trader_seed: u64,
+    /// Whether the fleet trades on it from the start, in live mode: its money is worth nothing. Its books are its own, and its mode is not
+    /// that of any other chain.
+    pub trades: bool,
 }
 
 impl Default for SandboxConfig {
     fn default() -> Self {
-        Self { enabled: true, port: 8545, poll_ms: 100, executor_owner: None, trader_ms: 3_000, trader_seed: 1 }
+        Self {
+            enabled: true,
+            port: 8545,
+            poll_ms: 100,
+            executor_owner: None,
+            trader_ms: 3_000,
+            trader_seed: 1,
+            trades: true,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use kernel::{Code, OnEnd, Result, Tasks};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::lock;
@@ -29,6 +30,8 @@ const SOURCE: &str = "blockchain-integration";
 pub(crate) struct Heads {
     known: Mutex<Known>,
     metrics: Metrics,
+    /// Told of every change: the pools follow at once.
+    pub(crate) moved: Notify,
 }
 
 #[derive(Default)]
@@ -50,7 +53,7 @@ struct Change {
 
 impl Heads {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { known: Mutex::default(), metrics }
+        Self { known: Mutex::default(), metrics, moved: Notify::new() }
     }
 
     pub(crate) fn tip(&self) -> Option<Head> {
@@ -161,6 +164,7 @@ impl Heads {
         known.blocks.drain(..excess);
         self.metrics.chain_head.set(tip.number as i64);
         known.tip = Some(tip);
+        self.moved.notify_one();
         Ok(())
     }
 }

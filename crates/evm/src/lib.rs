@@ -7,7 +7,6 @@
 
 mod abi;
 mod config;
-pub mod executor;
 mod fees;
 mod flash;
 mod heads;

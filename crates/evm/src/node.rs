@@ -6,7 +6,7 @@ use alloy_primitives::{Bytes, U64, U256};
 use async_trait::async_trait;
 use kernel::chain::{
     AccountOverride, Address, Amount, Block, BlockId, CallRequest, Chain, ChainStatus, Data, Deployment, FeeHistory,
-    FlashMarket, Fork, Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
+    FlashMarket, Fork, Ground, Hash, Head, Log, LogFilter, Receipt, Simulation, Token, Transaction, TransactionTrace,
 };
 use kernel::{Clock, Code, Fault, Result};
 use parking_lot::RwLock;
@@ -34,6 +34,8 @@ pub struct Node {
     pub(crate) cache: Arc<Cache>,
     /// What stands on the sandbox; `None` on any other chain.
     pub(crate) market: Arc<RwLock<Option<Market>>>,
+    /// What stands behind its money.
+    pub(crate) ground: Ground,
 }
 
 impl Node {
@@ -112,6 +114,10 @@ impl Chain for Node {
 
     fn deployments(&self) -> Vec<Deployment> {
         self.market.read().as_ref().map(|market| market.deployments.clone()).unwrap_or_default()
+    }
+
+    fn ground(&self) -> Ground {
+        self.ground
     }
 
     fn head(&self) -> Option<Head> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::bus::Bus;
-use kernel::chain::{Chain, Sender, Unconfigured};
+use kernel::chain::{Chain, Ground, Sender, Unconfigured};
 use kernel::metrics::Metrics;
 use kernel::{Clock, Fault, Result, Secret, Tasks};
 use market::feed::{Pools, Unfollowed};
@@ -76,7 +76,7 @@ pub fn open_pools(node: &Node, config: &Config, places: &Places, parts: &Parts) 
 /// A URL cannot be read, or there is none and the sandbox is off or not installed.
 pub fn open_node(config: &Config, places: &Places, parts: &Parts) -> Result<Node> {
     if !places.endpoints.is_empty() {
-        let node = node(config, places.endpoints.clone(), open_door(), parts)?;
+        let node = node(config, Ground::Real, places.endpoints.clone(), open_door(), parts)?;
         heads::follow(node.clone(), publisher(places, parts), Duration::from_millis(config.poll_ms), &parts.tasks);
         return Ok(node);
     }
@@ -86,8 +86,9 @@ pub fn open_node(config: &Config, places: &Places, parts: &Parts) -> Result<Node
     }
     let tools = Tools::find(&places.tools)?;
     let (door, watched) = watch::channel(Door::Opening);
+    let ground = Ground::Sandbox { trades: config.sandbox.trades };
     // The port is known once it listens; until then the door is closed.
-    let node = node(config, vec![Secret::new("http://127.0.0.1:1")], watched, parts)?;
+    let node = node(config, ground, vec![Secret::new("http://127.0.0.1:1")], watched, parts)?;
     heads::follow(node.clone(), publisher(places, parts), Duration::from_millis(config.sandbox.poll_ms), &parts.tasks);
     let sandbox = Sandbox {
         tools,
@@ -110,7 +111,13 @@ fn publisher(places: &Places, parts: &Parts) -> Publisher {
     Publisher::new(Arc::clone(&parts.bus), places.data.join("chain-head.lock"))
 }
 
-fn node(config: &Config, urls: Vec<Secret>, door: watch::Receiver<Door>, parts: &Parts) -> Result<Node> {
+fn node(
+    config: &Config,
+    ground: Ground,
+    urls: Vec<Secret>,
+    door: watch::Receiver<Door>,
+    parts: &Parts,
+) -> Result<Node> {
     let rpc = Rpc::new(rpc::Parts {
         urls,
         chain_id: config.chain_id,
@@ -127,5 +134,6 @@ fn node(config: &Config, urls: Vec<Secret>, door: watch::Receiver<Door>, parts: 
         lenders: Arc::new(config.lenders.clone()),
         cache: Arc::default(),
         market: Arc::new(RwLock::new(None)),
+        ground,
     })
 }

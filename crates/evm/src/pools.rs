@@ -93,7 +93,7 @@ impl Follower {
         }
     }
 
-    /// Follows until `tasks` stops, looking every `every`.
+    /// Follows until `tasks` stops: at once when head tracking sees a change, and every `every`.
     pub(crate) fn follow(self: Arc<Self>, every: Duration, tasks: &Tasks) {
         let stopping = tasks.stopping();
         tasks.spawn("pools", OnEnd::StopOwner, async move {
@@ -101,7 +101,10 @@ impl Follower {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let watch = async {
                 loop {
-                    ticks.tick().await;
+                    tokio::select! {
+                        _ = ticks.tick() => {}
+                        () = self.node.heads.moved.notified() => {}
+                    }
                     self.catch_up().await;
                 }
             };

@@ -27,7 +27,6 @@ mod anvil;
 mod artefact;
 mod deploy;
 mod plan;
-mod rlp;
 mod send;
 mod state;
 mod tools;

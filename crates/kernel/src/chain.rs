@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use crate::Result;
 
 mod abi;
+mod creation;
 mod facts;
 mod flash;
 mod fork;
@@ -20,6 +21,7 @@ mod words;
 pub use abi::{
     Abi, AbiValue, DecodedCall, DecodedLog, EncodedLog, Param, Revert, RevertKind, Signature, SignatureKind,
 };
+pub use creation::created;
 pub use facts::{
     Block, BlockFees, ChainStatus, Deployment, EndpointState, EndpointStatus, FeeHistory, Head, Log, LogFilter,
     Receipt, Syncing, Token, Transaction,
@@ -47,6 +49,19 @@ pub const FEE_BLOCKS_MAX: u64 = 1_024;
 /// Most frames one trace holds.
 pub const FRAMES_MAX: usize = 2_000;
 
+/// What stands behind a chain's money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ground {
+    /// Something: it is a chain that others use too, or that somebody else runs.
+    #[default]
+    Real,
+    /// Nothing: it is the sandbox of this fleet.
+    Sandbox {
+        /// Whether the fleet trades there from the start.
+        trades: bool,
+    },
+}
+
 /// Blocks that were on the chain and no longer are.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Reorg {
@@ -68,6 +83,11 @@ pub trait Chain: Send + Sync {
 
     /// What was deployed to the sandbox; empty on any other chain, and until the sandbox stands. No request is made.
     fn deployments(&self) -> Vec<Deployment>;
+
+    /// What stands behind its money; known from the start, no request is made.
+    fn ground(&self) -> Ground {
+        Ground::Real
+    }
 
     /// The newest block that head tracking saw; no request is made.
     fn head(&self) -> Option<Head>;

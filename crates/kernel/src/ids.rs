@@ -1,4 +1,4 @@
-//! Random identifiers.
+//! Identifiers: random ones, and short names of what they are made of.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,4 +25,10 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut buffer = [0u8; N];
     fill(&mut buffer);
     buffer
+}
+
+/// A name of 16 hexadecimal digits for what these bytes are: the beginning of their SHA-256.
+pub fn digest(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }

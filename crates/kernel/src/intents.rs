@@ -29,12 +29,13 @@ use crate::bus::{Bus, NewEvent};
 use crate::chain::{
     Address, BlockId, CallRequest, Chain, Hash, Relay, Sender, Signer, Simulation, TRANSACTION_GAS_MAX, Trial,
 };
-use crate::store::{Store, Write};
+use crate::store::{Expect, Store, Write};
 use crate::{Clock, Code, Fault, Result};
 
 pub use fees::{BUMP_PERCENT_MIN, least_replacement};
-pub use row::{Attempt, Intent, Mined, Purpose, Request, Route, Simulated, State, Trouble};
+pub use row::{Attempt, Intent, Mined, Purpose, Rehearsal, Request, Route, Simulated, State, Trouble};
 pub use rows::INTENTS;
+use rows::lowest_free;
 
 /// The topic on which intents are told.
 pub const INTENTS_TOPIC: &str = "intents";
@@ -59,8 +60,14 @@ pub trait Gate: Send + Sync {
     /// Last before bytes leave. An error holds them back.
     async fn allow(&self, intent: &Intent, purpose: Purpose) -> Result<()>;
 
-    /// When an intent has ended: writes that belong to the same commit (the reservation's release, the booking).
-    async fn close(&self, intent: &Intent) -> Result<Vec<Write>>;
+    /// When an intent changes: writes that belong to the same commit, with what they expect (the booking when it is in a block, its return
+    /// when it no longer is, the reservation's release). Asked again when the commit lost to another.
+    async fn change(&self, was: &Intent, now: &Intent) -> Result<Vec<Write>>;
+
+    /// After an intent was written down or changed, once for each time: to count it and to tell of it. What is lost here is lost to counts.
+    async fn changed(&self, was: Option<&Intent>, now: &Intent) {
+        let _ = (was, now);
+    }
 }
 
 /// When what is done.
@@ -97,6 +104,8 @@ pub struct Parts {
     pub chain: Arc<dyn Chain>,
     /// Its number.
     pub chain_id: u64,
+    /// What tells it from another chain of the same number, such as a sandbox that was made anew; empty where there is none.
+    pub realm: String,
     /// The public pool.
     pub sender: Arc<dyn Sender>,
     /// The private relay, where there is one.
@@ -185,6 +194,23 @@ impl Engine {
         self.get(&key).await
     }
 
+    /// The chain's number.
+    pub fn chain_id(&self) -> u64 {
+        self.parts.chain_id
+    }
+
+    /// The wallet's intents that something may still happen to.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn list_open(&self) -> Result<Vec<Intent>> {
+        let mut intents = Vec::new();
+        for key in self.open_keys().await? {
+            intents.extend(self.row(&key).await?.map(|row| row.intent));
+        }
+        Ok(intents)
+    }
+
     /// How an intent stands.
     ///
     /// # Errors
@@ -200,21 +226,15 @@ impl Engine {
         let simulation = self.simulate(&request).await?;
         for _ in 0..TRIES_MAX {
             let mut intent = self.intent(&request, &simulation);
-            let mut nonces = None;
+            let mut given = None;
             if !request.paper {
-                let open = self.open_keys().await?;
-                if open.len() >= self.parts.policy.open_max {
-                    let what = format!("{} intents of this wallet are open", self.parts.policy.open_max);
-                    return Err(Fault::new(Code::RateLimited, what).hint("wait until some have ended"));
-                }
-                let (mut given, expect) = self.nonces().await?;
-                let first = if expect == crate::store::Expect::Absent { BlockId::Pending } else { BlockId::Latest };
-                intent.nonce = Some(given.take(self.parts.chain.nonce(self.parts.wallet, first).await?));
-                nonces = Some((given, expect));
-                self.tell_apart(&mut intent, &open).await?;
+                let expect = self.nonce_given().await?;
+                self.give_nonce(&mut intent, expect).await?;
+                given = Some(expect);
             }
             let also = self.parts.gate.admit(&intent, &simulation.0).await?;
-            if self.create(&intent, nonces, also).await? {
+            if self.create(&intent, given, also).await? {
+                self.tell(None, &intent).await;
                 return Ok(intent);
             }
             if let Some(row) = self.row(&request.key).await? {
@@ -224,14 +244,23 @@ impl Engine {
         Err(Fault::conflict("too many intents of this wallet are begun at once").hint("try again"))
     }
 
+    /// Gives an intent its nonce.
+    ///
     /// A dropped intent's transaction may come back. So that the one that has its nonce now cannot be taken for it, not even if it does the
     /// same, its bytes are made to differ: by a unit of gas.
-    async fn tell_apart(&self, intent: &mut Intent, open: &[String]) -> Result<()> {
-        let mut limits = Vec::new();
-        for key in open {
-            let other = self.row(key).await?.filter(|other| other.intent.nonce == intent.nonce);
-            limits.extend(other.map(|other| other.intent.gas_limit));
+    async fn give_nonce(&self, intent: &mut Intent, expect: Expect) -> Result<()> {
+        let open = self.list_open().await?;
+        if open.len() >= self.parts.policy.open_max {
+            let what = format!("{} intents of this wallet are open", self.parts.policy.open_max);
+            return Err(Fault::new(Code::RateLimited, what).hint("wait until some have ended"));
         }
+        let first = if expect == Expect::Absent { BlockId::Pending } else { BlockId::Latest };
+        let used = self.parts.chain.nonce(self.parts.wallet, first).await?;
+        let held = open.iter().filter(|other| other.holds_nonce()).filter_map(|other| other.nonce).collect();
+        let nonce = lowest_free(used, &held);
+        intent.nonce = Some(nonce);
+        let limits: Vec<u64> =
+            open.iter().filter(|other| other.nonce == Some(nonce)).map(|other| other.gas_limit).collect();
         while limits.contains(&intent.gas_limit) {
             intent.gas_limit -= 1;
         }
@@ -240,6 +269,9 @@ impl Engine {
 
     async fn simulate(&self, request: &Request) -> Result<(Simulation, Hash)> {
         let mut fork = self.parts.chain.fork(BlockId::Latest).await?;
+        if let Some(rehearsal) = &request.rehearsal {
+            rehearsal.prepare(fork.as_mut()).await?;
+        }
         let call = CallRequest {
             from: Some(self.parts.wallet),
             to: request.to,
@@ -282,8 +314,12 @@ impl Engine {
     }
 
     /// Tells of a change that people may want to know of. The row is the truth, so an event that is lost loses nothing.
-    async fn tell(&self, old: &Intent, new: &Intent) {
-        if (old.state, old.trouble) == (new.state, new.trouble) {
+    async fn tell(&self, old: Option<&Intent>, new: &Intent) {
+        self.parts.gate.changed(old, new).await;
+        let was = old.map(|old| old.state);
+        // What is only written down is told when it is signed, in a moment.
+        let begun = old.is_none() && new.state == State::Recorded;
+        if begun || old.is_some_and(|old| (old.state, old.trouble) == (new.state, new.trouble)) {
             return;
         }
         let event = NewEvent {
@@ -292,7 +328,7 @@ impl Engine {
             source: "execution".into(),
             trace_id: None,
             data: json!({
-                "key": new.request.key, "wallet": new.wallet, "nonce": new.nonce, "state": new.state, "was": old.state,
+                "key": new.request.key, "wallet": new.wallet, "nonce": new.nonce, "state": new.state, "was": was,
                 "trouble": new.trouble, "why": new.why, "hash": new.newest().map(|attempt| attempt.hash), "memo": new.request.memo,
             }),
         };
@@ -314,6 +350,9 @@ fn check(request: &Request) -> Result<()> {
     if request.gas_limit.is_some_and(|gas| gas > TRANSACTION_GAS_MAX) {
         return Err(Fault::invalid(format!("a gas limit past {TRANSACTION_GAS_MAX}"))
             .hint("no block may hold such a transaction (EIP-7825): split it"));
+    }
+    if request.rehearsal.is_some() && !request.paper {
+        return Err(Fault::invalid("a rehearsal of what is to be sent").hint("only what is pretended is rehearsed"));
     }
     let fees = request.fees;
     if fees.max_priority_fee_per_gas_wei > fees.max_fee_per_gas_wei

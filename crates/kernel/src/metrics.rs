@@ -1,5 +1,7 @@
 //! The fleet's figures, under the Prometheus names that users' dashboards rely on.
 
+pub mod trading;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,6 +144,8 @@ pub struct Metrics {
     pub queue_oldest: Family<QueueLabel, Gauge>,
     /// `flotilla_connections`: open client connections.
     pub connections: Gauge,
+    /// Those of trading.
+    pub trading: trading::Trading,
 }
 
 /// Bounds in seconds: 0.1 ms to 60 s.
@@ -174,6 +178,7 @@ impl Default for Metrics {
             queue_running: Family::default(),
             queue_oldest: Family::default(),
             connections: Gauge::default(),
+            trading: trading::Trading::default(),
         };
         metrics.register_all();
         metrics
@@ -202,6 +207,7 @@ impl Metrics {
         r.register("flotilla_queue_running", "Tasks that workers hold", self.queue_running.clone());
         r.register("flotilla_queue_oldest_seconds", "Age of the oldest that could begin", self.queue_oldest.clone());
         r.register("flotilla_connections", "Open client connections", self.connections.clone());
+        self.trading.register(r);
     }
 
     /// Adds figures that one crate alone knows of, under the names it gives.
@@ -248,6 +254,7 @@ impl Metrics {
         drop(self.rpc_time.get_or_create(&TimeLabels { server: text(), tool: text() }));
         self.breaker.get_or_create(&RouteLabel { target: text() }).set(0.0);
         drop(self.upstream_restarts.get_or_create(&RouteLabel { target: text() }));
+        self.trading.touch();
     }
 
     /// Everything in the OpenMetrics text format, which Prometheus reads.

@@ -7,6 +7,7 @@
 //! - An id is the trade's idempotency key: reserved once, settled or released once, and never again ([`SETTLED_KEPT_MS`]).
 //! - A reservation has no end of its own: what may be on its way to the chain counts until somebody says what became of it.
 //! - Nothing is remembered outside the store. The kill switch is read from it last before a send ([`Gate::clear_to_send`]).
+//! - What is done on the sandbox is kept apart from everything else, its mode too: its money is worth nothing.
 
 mod book;
 mod control;
@@ -15,6 +16,7 @@ mod settle;
 
 use std::sync::Arc;
 
+use kernel::chain::Ground;
 use kernel::store::{Expect, Store, Write};
 use kernel::{Clock, Code, Fault, Result};
 use serde::Serialize;
@@ -27,10 +29,12 @@ pub use desk::{
     StrategyState, Trade,
 };
 
-use crate::risk::{Proposal, Verdict, check};
+use crate::risk::{Finding, Proposal, Verdict, check};
 
 /// Where the gate keeps everything in the store.
-pub const SPACE: &str = "risk";
+const SPACE: &str = "risk";
+/// Where it keeps everything of the sandbox.
+const SANDBOX_SPACE: &str = "risk.sandbox";
 /// The topic on which changes of limits, states and modes are told.
 pub const RISK_TOPIC: &str = "fleet.risk";
 /// Most trades open at once.
@@ -49,6 +53,8 @@ const DESK: &str = "desk";
 pub struct Gate {
     store: Arc<dyn Store>,
     clock: Clock,
+    ground: Ground,
+    space: &'static str,
 }
 
 /// The desk as it was read, and what a commit on top of it must expect.
@@ -57,10 +63,26 @@ struct Read {
     expect: Expect,
 }
 
+/// What came of judging a trade.
+enum Judged {
+    /// It was let through before.
+    Reserved(Box<Reservation>),
+    Refused(Verdict),
+    Allowed(Box<Allowed>),
+}
+
+/// A trade that may be let through, on the desk as it was read.
+struct Allowed {
+    read: Read,
+    reservation: Reservation,
+    verdict: Verdict,
+}
+
 impl Gate {
-    /// The gate over `store`.
-    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self { store, clock }
+    /// The gate over `store`, for trades on a chain of this kind.
+    pub fn new(store: Arc<dyn Store>, clock: Clock, ground: Ground) -> Self {
+        let space = if ground == Ground::Real { SPACE } else { SANDBOX_SPACE };
+        Self { store, clock, ground, space }
     }
 
     /// How everything stands now, the day's marks as of today.
@@ -82,38 +104,79 @@ impl Gate {
     /// [`Code::AlreadyExists`] when the id stands for another trade or one that ended; [`Code::Conflict`] when an expectation of `intent`
     /// does not hold; [`Code::TooLarge`] when too many trades are open.
     pub async fn reserve(&self, id: &str, trade: &Proposal, intent: &[Write]) -> Result<Admission> {
-        check_id(id)?;
         for _ in 0..TRIES_MAX {
-            let Read { mut desk, expect } = self.read().await?;
-            if let Some(reservation) = self.reserved(id, trade).await? {
-                let verdict = Verdict { allowed: true, reasons: Vec::new(), rules: Vec::new() };
-                return Ok(Admission { reservation: Some(reservation), verdict });
-            }
-            let verdict = check(trade, desk.limits(), &desk.standing(&trade.strategy));
-            if !verdict.allowed {
-                return Ok(Admission { reservation: None, verdict });
-            }
-            let (mode, now_ms) = (desk.mode, self.clock.now_ms());
-            let open = &mut desk.book_mut(mode).open;
-            if open.trades >= OPEN_MAX {
-                return Err(Fault::too_large(format!("{OPEN_MAX} trades are open")).hint("settle or release some"));
-            }
-            open.add(trade);
-            let reservation = Reservation {
-                id: id.into(),
-                trade: trade.clone(),
-                mode,
-                reserved_ms: now_ms,
-                limits_version: desk.limits.version,
+            let judged = match self.judge(id, trade).await? {
+                Judged::Reserved(reservation) => {
+                    let verdict = Verdict { allowed: true, reasons: Vec::new(), rules: Vec::new() };
+                    return Ok(Admission { reservation: Some(*reservation), verdict });
+                }
+                Judged::Refused(verdict) => return Ok(Admission { reservation: None, verdict }),
+                Judged::Allowed(allowed) => allowed,
             };
-            let mut writes =
-                vec![put(DESK, &desk)?.expecting(expect), put(&open_key(id), &reservation)?.expecting(Expect::Absent)];
+            let (reservation, verdict) = (judged.reservation.clone(), judged.verdict.clone());
+            let mut writes = self.reserving(*judged)?;
             writes.extend_from_slice(intent);
             if self.commit(writes).await? {
                 return Ok(Admission { reservation: Some(reservation), verdict });
             }
         }
         Err(contended())
+    }
+
+    /// The writes that reserve a trade's exposure under `id`, for a commit of the caller's: they expect the desk as it was judged. When that
+    /// commit loses to another, ask again.
+    ///
+    /// # Errors
+    /// [`Code::PermissionDenied`], with the verdict as its data, when a rule refuses the trade or the fleet is not in `mode`; otherwise as
+    /// [`Gate::reserve`].
+    pub async fn admission(&self, id: &str, trade: &Proposal, mode: Mode) -> Result<Vec<Write>> {
+        self.reserving(*self.allowed(id, trade, mode).await?)
+    }
+
+    /// The judgement of a trade that is to be let through.
+    async fn allowed(&self, id: &str, trade: &Proposal, mode: Mode) -> Result<Box<Allowed>> {
+        match self.judge(id, trade).await? {
+            Judged::Reserved(_) => {
+                Err(Fault::already_exists(format!("`{id}` is reserved already")).hint("use a new id"))
+            }
+            Judged::Refused(verdict) => Err(refusal(&verdict)),
+            Judged::Allowed(allowed) if allowed.reservation.mode != mode => {
+                Err(Fault::denied(format!("the fleet is not in {} mode any more", mode.as_str())).hint("try again"))
+            }
+            Judged::Allowed(allowed) => Ok(allowed),
+        }
+    }
+
+    async fn judge(&self, id: &str, trade: &Proposal) -> Result<Judged> {
+        check_id(id)?;
+        let Read { desk, expect } = self.read().await?;
+        if let Some(reservation) = self.reserved(id, trade).await? {
+            return Ok(Judged::Reserved(Box::new(reservation)));
+        }
+        let verdict = check(trade, desk.limits(), &desk.standing(&trade.strategy));
+        if !verdict.allowed {
+            return Ok(Judged::Refused(verdict));
+        }
+        if desk.book(desk.mode).open.trades >= OPEN_MAX {
+            return Err(Fault::too_large(format!("{OPEN_MAX} trades are open")).hint("settle or release some"));
+        }
+        let reservation = Reservation {
+            id: id.into(),
+            trade: trade.clone(),
+            mode: desk.mode,
+            reserved_ms: self.clock.now_ms(),
+            limits_version: desk.limits.version,
+        };
+        Ok(Judged::Allowed(Box::new(Allowed { read: Read { desk, expect }, reservation, verdict })))
+    }
+
+    fn reserving(&self, allowed: Allowed) -> Result<Vec<Write>> {
+        let Allowed { read: Read { mut desk, expect }, reservation, .. } = allowed;
+        desk.book_mut(reservation.mode).open.add(&reservation.trade);
+        Ok(vec![
+            self.put(DESK, &desk)?.expecting(expect),
+            self.put(&open_key(&reservation.id), &reservation)?.expecting(Expect::Absent),
+        ])
     }
 
     /// The last look before the first byte leaves: that the reservation stands, its mode is still the fleet's, and every rule, the kill
@@ -134,8 +197,7 @@ impl Gate {
         if verdict.allowed {
             return Ok(reservation);
         }
-        let reasons = serde_json::json!({ "reasons": verdict.reasons });
-        Err(Fault::denied(format!("trade `{id}` may not be sent any more")).hint("release it").data(reasons))
+        Err(refusal(&verdict).context(format!("trade `{id}` may not be sent any more")))
     }
 
     /// What is reserved under `id`.
@@ -151,7 +213,7 @@ impl Gate {
 
     /// All reservations, by id.
     pub async fn all_open(&self) -> Result<Vec<Reservation>> {
-        let entries = self.store.list(SPACE, "open/", None, OPEN_MAX as usize * 2).await?;
+        let entries = self.store.list(self.space, "open/", None, OPEN_MAX as usize * 2).await?;
         entries.iter().map(|entry| parse(&entry.key, &entry.value)).collect()
     }
 
@@ -163,16 +225,16 @@ impl Gate {
             }
             return Err(Fault::already_exists(format!("`{id}` stands for another trade")).hint("use a new id"));
         }
-        match self.store.get(SPACE, &done_key(id)).await? {
+        match self.store.get(self.space, &done_key(id)).await? {
             None => Ok(None),
             Some(_) => Err(Fault::already_exists(format!("the trade `{id}` has ended")).hint("use a new id")),
         }
     }
 
     async fn read(&self) -> Result<Read> {
-        let entry = self.store.get(SPACE, DESK).await?;
+        let entry = self.store.get(self.space, DESK).await?;
         let (mut desk, expect) = match entry {
-            None => (Desk::default(), Expect::Absent),
+            None => (Desk::initial(self.ground), Expect::Absent),
             Some(entry) => (parse::<Desk>(&entry.key, &entry.value)?, Expect::Revision(entry.revision)),
         };
         desk.turn_to(day(self.clock.now_ms()));
@@ -183,22 +245,36 @@ impl Gate {
     async fn commit(&self, writes: Vec<Write>) -> Result<bool> {
         match self.store.commit(writes).await {
             Ok(_) => Ok(true),
-            Err(fault) if fault.code == Code::Conflict && is_ours(&fault) => Ok(false),
+            Err(fault) if fault.code == Code::Conflict && self.is_ours(&fault) => Ok(false),
             Err(fault) => Err(fault),
         }
     }
 
+    /// Whether a conflict is about the desk or a reservation: both say that all must be read again.
+    fn is_ours(&self, fault: &Fault) -> bool {
+        let Some(data) = &fault.data else { return false };
+        let key = data["key"].as_str().unwrap_or_default();
+        data["space"] == self.space && (key == DESK || key.starts_with("open/"))
+    }
+
+    fn put(&self, key: &str, value: &impl Serialize) -> Result<Write> {
+        let text = serde_json::to_string(value).map_err(|error| Fault::internal(format!("{key}: {error}")))?;
+        Ok(Write::put(self.space, key, text))
+    }
+
     async fn value<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        let entry = self.store.get(SPACE, key).await?;
+        let entry = self.store.get(self.space, key).await?;
         entry.map(|entry| parse(&entry.key, &entry.value)).transpose()
     }
 }
 
-/// Whether a conflict is about the desk or a reservation: both say that all must be read again.
-fn is_ours(fault: &Fault) -> bool {
-    let Some(data) = &fault.data else { return false };
-    let key = data["key"].as_str().unwrap_or_default();
-    data["space"] == SPACE && (key == DESK || key.starts_with("open/"))
+/// The fault that a verdict is.
+fn refusal(verdict: &Verdict) -> Fault {
+    let named = |finding: &&Finding| !finding.passed;
+    let reasons: Vec<String> = verdict.rules.iter().filter(named).map(Finding::in_words).collect();
+    Fault::denied(format!("the risk rules refuse it: {}", reasons.join("; ")))
+        .hint("check_trade of risk-management shows every figure and bound")
+        .data(serde_json::json!({ "reasons": verdict.reasons, "rules": verdict.rules }))
 }
 
 fn contended() -> Fault {
@@ -216,11 +292,6 @@ fn open_key(id: &str) -> String {
 
 fn done_key(id: &str) -> String {
     format!("done/{id}")
-}
-
-fn put(key: &str, value: &impl Serialize) -> Result<Write> {
-    let text = serde_json::to_string(value).map_err(|error| Fault::internal(format!("{key}: {error}")))?;
-    Ok(Write::put(SPACE, key, text))
 }
 
 fn parse<T: DeserializeOwned>(key: &str, text: &str) -> Result<T> {

@@ -9,6 +9,7 @@
 mod book;
 pub mod conflict;
 mod error;
+pub mod executor;
 pub mod feed;
 #[cfg(test)]
 mod fixtures;

@@ -55,6 +55,10 @@ pub struct Proposal {
     /// Whether it reverts as a whole when it does not gain.
     #[serde(default)]
     pub atomic: bool,
+    /// Whether it is no trade but the fleet's own work on the chain, such as deploying its contract: it is held to the switches, the price of
+    /// gas and what may be lost, and to nothing that asks for a gain.
+    #[serde(default)]
+    pub upkeep: bool,
 }
 
 impl Proposal {
@@ -233,6 +237,18 @@ pub struct Finding {
     pub about: Option<String>,
 }
 
+impl Finding {
+    /// In a few words: `trade_notional is 12000, bound 10000 reference`.
+    pub fn in_words(&self) -> String {
+        let rule = serde_json::to_value(self.rule).unwrap_or_default();
+        let rule = rule.as_str().unwrap_or_default();
+        let figure = self.figure.as_deref().unwrap_or("not known");
+        let about = self.about.as_ref().map(|about| format!(" ({about})")).unwrap_or_default();
+        let unit = if self.unit == "state" { String::new() } else { format!(" {}", self.unit) };
+        format!("{rule} is {figure}, bound {}{unit}{about}", self.bound)
+    }
+}
+
 /// What all the rules say of a trade.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
@@ -244,9 +260,10 @@ pub struct Verdict {
     pub rules: Vec<Finding>,
 }
 
-/// Judges a trade by every rule.
+/// Judges a trade by every rule that it is held to.
 pub fn check(trade: &Proposal, limits: &Limits, standing: &Standing) -> Verdict {
-    let rules: Vec<Finding> = rules::ALL.iter().map(|rule| rule(trade, limits, standing)).collect();
+    let apply = if trade.upkeep { rules::UPKEEP } else { rules::ALL };
+    let rules: Vec<Finding> = apply.iter().map(|rule| rule(trade, limits, standing)).collect();
     let reasons: Vec<Rule> = rules.iter().filter(|finding| !finding.passed).map(|finding| finding.rule).collect();
     Verdict { allowed: reasons.is_empty(), reasons, rules }
 }

@@ -7,6 +7,7 @@ pub mod blockchain_integration;
 pub mod coordination;
 pub mod data_providers;
 pub mod dex_services;
+pub mod execution;
 pub mod legacy;
 pub mod logging;
 pub mod market_analysis;
@@ -25,6 +26,8 @@ pub mod when;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use kernel::chain::{Data, Relay, Sender, Signer, Verdict};
 use kernel::{Fault, Ports};
 use market::feed::{Pools, Unfollowed};
 use mcp::service::{Service, Shared};
@@ -70,12 +73,50 @@ pub struct MarketPorts {
     pub market: MarketConfig,
     /// Where recordings of pools are kept; nowhere in a process without a data folder.
     pub recordings: Option<PathBuf>,
+    /// What sending takes.
+    pub wallet: Wallet,
+}
+
+/// What sending takes.
+#[derive(Clone)]
+pub struct Wallet {
+    /// The key; without one only paper trades are possible.
+    pub signer: Option<Arc<dyn Signer>>,
+    /// Where the key comes from, for people: `none`, `private key`, `key file`, `sandbox`.
+    pub origin: &'static str,
+    /// The public pool.
+    pub sender: Arc<dyn Sender>,
+    /// The private relay, where there is one.
+    pub relay: Option<Arc<dyn Relay>>,
+}
+
+impl Wallet {
+    /// One that can send nothing.
+    pub fn none() -> Self {
+        Self { signer: None, origin: "none", sender: Arc::new(Nowhere), relay: None }
+    }
+}
+
+/// The pool of a fleet that has no chain.
+struct Nowhere;
+
+#[async_trait]
+impl Sender for Nowhere {
+    async fn send(&self, _: &Data) -> Result<Verdict, Fault> {
+        Err(Fault::not_configured("no chain to send to").hint("set ETHEREUM_RPC_URL, or start with the sandbox"))
+    }
 }
 
 impl MarketPorts {
     /// The kernel's ports where no pools are followed.
     pub fn without_pools(kernel: Ports) -> Self {
-        Self { kernel, pools: Arc::new(Unfollowed), market: MarketConfig::default(), recordings: None }
+        Self {
+            kernel,
+            pools: Arc::new(Unfollowed),
+            market: MarketConfig::default(),
+            recordings: None,
+            wallet: Wallet::none(),
+        }
     }
 }
 
@@ -123,6 +164,7 @@ servers! {
     coordination: Coordination,
     data_providers: DataProviders,
     dex_services: DexServices,
+    execution: Execution,
     market_analysis: MarketAnalysis,
     legacy: Legacy,
     logging: Logging,

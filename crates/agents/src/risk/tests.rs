@@ -2,6 +2,7 @@
 
 use expect_test::{Expect, expect};
 use kernel::bus::{Bus, NewEvent};
+use kernel::chain::Ground;
 use kernel::duties::{Cause, Standing as RunStanding};
 use kernel::health::Status;
 use market::gate::{Gate, Outcome};
@@ -83,7 +84,7 @@ async fn bench() -> (Bench, Gate, Arc<Toy>) {
     toy.price(1, &json!({}));
     toy.gas("1000000000");
     bench.serve_this(Arc::clone(&toy));
-    let gate = Gate::new(bench.world.store.clone(), bench.world.clock.clone());
+    let gate = Gate::new(bench.world.store.clone(), bench.world.clock.clone(), Ground::Real);
     gate.set_strategy(STRATEGY, true, "ann", None).await.unwrap();
     (bench, gate, toy)
 }
@@ -346,7 +347,7 @@ async fn it_looks_at_once_when_something_happens() {
     let bench = Bench::new::<Risk>(config, &["risk-management", "production"]).await;
     let toy = Arc::new(Toy::default());
     bench.serve_this(toy);
-    let gate = Gate::new(bench.world.store.clone(), bench.world.clock.clone());
+    let gate = Gate::new(bench.world.store.clone(), bench.world.clock.clone(), Ground::Real);
     gate.set_strategy(STRATEGY, true, "ann", None).await.unwrap();
     bench.start();
     bench.pass(3).await;

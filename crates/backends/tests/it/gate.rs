@@ -2,7 +2,7 @@
 //! a reservation that breaks a limit.
 
 use kernel::Code;
-use kernel::chain::{Address, Amount};
+use kernel::chain::{Address, Amount, Ground};
 use kernel::store::{Expect, Write};
 use market::Signed;
 use market::gate::{Fill, Gate, Mode, ModeChange, Outcome};
@@ -46,6 +46,7 @@ pub(crate) fn trade(notional: i64, number: u8) -> Proposal {
         oracle: Some(OracleFacts { deviation_bps: 5, age_ms: 1_000 }),
         reduces: false,
         atomic: true,
+        upkeep: false,
     }
 }
 
@@ -69,9 +70,9 @@ pub(crate) fn fill(gross: i64, gas: i64) -> Fill {
 
 /// The gate as two processes have it, its strategy started.
 async fn two(kit: &Kit) -> (Gate, Gate) {
-    let here = Gate::new(kit.store.clone(), kit.clock.clone());
+    let here = Gate::new(kit.store.clone(), kit.clock.clone(), Ground::Real);
     here.set_strategy(STRATEGY, true, "ann", None).await.unwrap();
-    (here, Gate::new(kit.other.store.clone(), kit.clock.clone()))
+    (here, Gate::new(kit.other.store.clone(), kit.clock.clone(), Ground::Real))
 }
 
 async fn a_trade_is_reserved_and_settled_once(kit: Kit) {

@@ -16,7 +16,9 @@ pub(super) use self::coins::{Coin, number};
 use super::artefact;
 use super::plan::Plan;
 use super::tools::Tools;
-use crate::executor;
+use market::executor;
+
+use crate::Encodings;
 use crate::known::{Lender, Lenders};
 
 /// A deadline that never comes.
@@ -29,6 +31,8 @@ const WRAPPED_ETHER: u64 = 9_000;
 const TRADER: usize = 8;
 const TRADERS_DOLLARS: u64 = 100_000_000;
 const TRADERS_ETHER: u64 = 9_000;
+/// What the executor's owner is sent for gas, in whole coins, where it is none of the funded accounts.
+const OWNERS_ETHER: u64 = 100;
 
 /// Who trades at random.
 pub(super) fn trader(accounts: &[Address]) -> Option<Address> {
@@ -51,8 +55,11 @@ pub(super) fn market<'a>(tools: &'a Tools, accounts: &[Address], executor_owner:
     let feeds = feeds::chainlink(&mut plan)?;
     aave::deploy(&mut plan, &coins, &feeds)?;
     plan.deploy("multicall3", "Multicall3, from viem", artefact::MULTICALL, &[])?;
-    let executor = plan.create("flash-executor", executor::creation_code(executor_owner)?.to_vec(), &[])?;
+    let executor = plan.create("flash-executor", executor::creation_code(&Encodings, executor_owner)?.to_vec(), &[])?;
     plan.list("flash-executor", executor, format!("the flash executor of contracts/, whose owner is {executor_owner}"));
+    if !accounts.contains(&executor_owner) {
+        plan.send(executor_owner, OWNERS_ETHER);
+    }
     plan.as_account(trader, |plan| {
         coins.fund(plan, TRADERS_DOLLARS, TRADERS_ETHER)?;
         routers.iter().try_for_each(|router| coins.approve(plan, *router))

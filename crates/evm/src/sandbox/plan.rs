@@ -4,11 +4,10 @@
 use std::collections::HashMap;
 
 use alloy_primitives::{Keccak256, U256};
-use kernel::chain::{Abi, Address, Data, Deployment, Hash};
+use kernel::chain::{Abi, Address, Data, Deployment, Hash, created};
 use kernel::{Fault, Result};
 use serde_json::Value;
 
-use super::rlp::created;
 use super::tools::Tools;
 use crate::Encodings;
 
@@ -81,12 +80,18 @@ impl<'a> Plan<'a> {
             args.iter().map(|(ty, value)| ((*ty).to_owned(), value.clone())).unzip();
         code.extend_from_slice(&Encodings.encode(&types, &values)?);
         let nonce = self.add(format!("deploy {what}"), None, code.into(), U256::ZERO);
-        Ok(Address(created(self.from.0, nonce)))
+        Ok(created(self.from, nonce))
     }
 
     /// Calls a contract.
     pub(super) fn call(&mut self, to: Address, function: &str, args: &[Value]) -> Result<()> {
         self.pay(to, function, args, U256::ZERO)
+    }
+
+    /// Sends an account so many whole coins.
+    pub(super) fn send(&mut self, to: Address, ether: u64) {
+        let value = U256::from(ether) * U256::from(10).pow(U256::from(18));
+        self.add(format!("send {ether} coins"), Some(to), Data::default(), value);
     }
 
     /// Calls a contract, sending it `value` wei.

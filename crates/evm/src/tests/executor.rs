@@ -5,8 +5,9 @@ use kernel::chain::{Abi, Address, Amount, BlockId, CallRequest, Chain, FlashSour
 use serde_json::{Value, json};
 
 use super::world::{Sandbox, sandbox};
+use market::executor::{self, Leg, Lender, Plan, Venue};
+
 use crate::Encodings;
-use crate::executor::{self, Leg, Lender, Plan, Venue};
 
 /// A leg by its pool's deployment and the token that it buys.
 type Named = (&'static str, &'static str);
@@ -109,14 +110,17 @@ async fn predicted_is_realised(sandbox: &Sandbox, legs: &[Named], amount: U256) 
         let predicted = cycle.output.checked_sub(owed).unwrap_or_else(|| panic!("{lender:?} {legs:?}: a loss"));
         let request = |least: U256| CallRequest {
             from: Some(owner),
-            ..CallRequest::read(at, plan(&source, weth, amount, cycle.legs.clone(), least).calldata().unwrap())
+            ..CallRequest::read(
+                at,
+                plan(&source, weth, amount, cycle.legs.clone(), least).calldata(&Encodings).unwrap(),
+            )
         };
 
         let simulated = sandbox.node.simulate(&request(predicted), &[], BlockId::Latest).await.unwrap();
         assert!(simulated.success, "{lender:?}: {:?}", simulated.revert);
         assert_eq!(executor::profit(&simulated.return_data), Some(Amount(predicted)), "{lender:?}");
         let more = sandbox.node.simulate(&request(predicted + U256::ONE), &[], BlockId::Latest).await.unwrap();
-        let refusal = executor::refusal(&more.revert.unwrap().data).unwrap();
+        let refusal = executor::refusal(&Encodings, &more.revert.unwrap().data).unwrap();
         let reason = format!("Unprofitable(profit: {predicted}, minimum: {})", predicted + U256::ONE);
         assert_eq!((refusal.kind, refusal.reason), (RevertKind::Custom, reason), "{lender:?}");
 
@@ -126,7 +130,12 @@ async fn predicted_is_realised(sandbox: &Sandbox, legs: &[Named], amount: U256) 
         assert!(receipt.success, "{lender:?}");
         let after = sandbox.node.token_balance(weth, owner, BlockId::Latest).await.unwrap().0;
         assert_eq!(after - before, predicted, "{lender:?}: the owner got it, to the last unit");
-        let told: Vec<_> = receipt.logs.iter().filter(|log| log.address == at).filter_map(executor::executed).collect();
+        let told: Vec<_> = receipt
+            .logs
+            .iter()
+            .filter(|log| log.address == at)
+            .filter_map(|log| executor::executed(&Encodings, log))
+            .collect();
         let (amount, owed, profit) = (Amount(amount), Amount(owed), Amount(predicted));
         assert_eq!(told, [executor::Executed { asset: weth, source: source.contract, amount, owed, profit }]);
         assert!(sandbox.node.token_balance(weth, at, BlockId::Latest).await.unwrap().is_zero());
@@ -159,7 +168,7 @@ async fn four_hops_of_v2_and_v3_that_cross_ticks_with_every_lender() {
     let liquidity = sandbox.view(pool, "liquidity()(uint128)", &[]).await.unwrap();
     let source = source(&sandbox, LENDERS[0]).await;
     let cycle = cycle(&sandbox, &FOUR, amount).await;
-    let call = plan(&source, sandbox.at("weth").await, amount, cycle.legs, U256::ZERO).calldata().unwrap();
+    let call = plan(&source, sandbox.at("weth").await, amount, cycle.legs, U256::ZERO).calldata(&Encodings).unwrap();
     let (owner, at) = (sandbox.account(0).await, sandbox.at("flash-executor").await);
     assert!(sandbox.send(json!({ "from": owner, "to": at, "input": call, "gas": "0x2dc6c0" })).await.success);
     assert_ne!(sandbox.view(pool, "liquidity()(uint128)", &[]).await.unwrap(), liquidity, "a tick was crossed");
@@ -170,14 +179,14 @@ async fn a_stranger_is_refused_and_a_source_of_another_kind_is_told() {
     let Some(sandbox) = sandbox() else { return };
     let (stranger, weth, at) = (sandbox.account(3).await, sandbox.at("weth").await, sandbox.at("flash-executor").await);
     let mut source = source(&sandbox, LENDERS[0]).await;
-    let call = plan(&source, weth, U256::from(1_000), Vec::new(), U256::ZERO).calldata().unwrap();
+    let call = plan(&source, weth, U256::from(1_000), Vec::new(), U256::ZERO).calldata(&Encodings).unwrap();
     let request = CallRequest { from: Some(stranger), ..CallRequest::read(at, call) };
     let revert = sandbox.node.simulate(&request, &[], BlockId::Latest).await.unwrap().revert.unwrap();
-    assert_eq!(executor::refusal(&revert.data).unwrap().reason, format!("NotOwner(caller: {stranger})"));
+    assert_eq!(executor::refusal(&Encodings, &revert.data).unwrap().reason, format!("NotOwner(caller: {stranger})"));
     source.provider = "maker".into();
     assert!(Lender::of(&source).unwrap_err().message.contains("cannot borrow from maker"));
     let dear = Leg { pool: at, venue: Venue::V2 { fee_millionths: 1_000_000 }, token_out: weth };
     source.provider = "balancer-v2".into();
-    let fault = plan(&source, weth, U256::ONE, vec![dear], U256::ZERO).calldata().unwrap_err();
+    let fault = plan(&source, weth, U256::ONE, vec![dear], U256::ZERO).calldata(&Encodings).unwrap_err();
     assert_eq!(fault.code, kernel::Code::InvalidArgument);
 }

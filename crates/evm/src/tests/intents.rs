@@ -37,8 +37,9 @@ impl Gate for TestGate {
         self.shut.lock().clone().map_or(Ok(()), Err)
     }
 
-    async fn close(&self, intent: &Intent) -> Result<Vec<Write>> {
-        Ok(vec![Write::delete("reserved", &intent.request.key)])
+    async fn change(&self, was: &Intent, now: &Intent) -> Result<Vec<Write>> {
+        let ends = was.is_open() && !now.is_open();
+        Ok(ends.then(|| Write::delete("reserved", &now.request.key)).into_iter().collect())
     }
 }
 
@@ -58,6 +59,7 @@ fn parts(sandbox: &Sandbox, node: &Node, gate: &Arc<TestGate>) -> Parts {
         clock: sandbox.world.clock.clone(),
         chain: Arc::new(node.clone()),
         chain_id: 31_337,
+        realm: String::new(),
         sender: Arc::new(node.clone()),
         relay: None,
         wallet: signer.address(),
@@ -95,6 +97,7 @@ fn deposit(weth: Address, key: &str, wei: u64) -> Request {
         route: Route::Public,
         valid_until_block: None,
         paper: false,
+        rehearsal: None,
         memo: json!({ "for": key }),
     }
 }

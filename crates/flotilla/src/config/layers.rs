@@ -61,12 +61,13 @@ pub struct Loaded {
 }
 
 /// Variables with names of their own, and the keys they set.
-const VARIABLES: [(&str, &str); 5] = [
+const VARIABLES: [(&str, &str); 6] = [
     ("FLOTILLA_DATA_DIR", "fleet.data_dir"),
     ("FLOTILLA_TOOLS_DIR", "fleet.tools_dir"),
     ("FLOTILLA_MODE", "fleet.mode"),
     ("FLOTILLA_LOG", "logs.level"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
+    ("WALLET_KEYSTORE", "wallet.keystore"),
 ];
 
 /// Keys of before, and what says it now.
@@ -77,10 +78,18 @@ const MOVED: [(&str, &str); 3] = [
 ];
 
 /// Variables that hold secrets: from the environment, `.env` or a file (`NAME_FILE`), never from `flotilla.toml`.
-const SECRETS: [&str; 1] = [RPC_URL];
+const SECRETS: [&str; 5] = [RPC_URL, WALLET_KEY, WALLET_PASSWORD, RELAY_URL, RELAY_KEY];
 
 /// The EVM nodes' URLs, parted by commas: they often carry a key.
 pub const RPC_URL: &str = "ETHEREUM_RPC_URL";
+/// The wallet's private key, 64 hexadecimal digits.
+pub const WALLET_KEY: &str = "WALLET_PRIVATE_KEY";
+/// The password of the wallet's key file.
+pub const WALLET_PASSWORD: &str = "WALLET_PASSWORD";
+/// The private relay's URL.
+pub const RELAY_URL: &str = "RELAY_URL";
+/// The key by which the relay knows who asks; no wallet's.
+pub const RELAY_KEY: &str = "RELAY_PRIVATE_KEY";
 
 /// Any key: `FLOTILLA_HTTP__BIND` sets `http.bind`.
 const PREFIX: &str = "FLOTILLA_";

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use explain::{explain, show};
-pub use layers::{Loaded, RPC_URL, Sources, load};
+pub use layers::{Loaded, RELAY_KEY, RELAY_URL, RPC_URL, Sources, WALLET_KEY, WALLET_PASSWORD, load};
 pub use template::template;
 
 /// `flotilla.toml`.
@@ -37,6 +37,8 @@ pub struct Config {
     pub store: backends::sqlite::Config,
     /// The EVM chain.
     pub chain: evm::Config,
+    /// Whose transactions the fleet sends.
+    pub wallet: WalletConfig,
     /// What all that trades, values and counts agrees on.
     pub market: servers::MarketConfig,
     /// The fleet's own log lines.
@@ -142,6 +144,16 @@ pub struct AuthConfig {
     /// A role for callers without a key, for tools that cannot send one. Off when absent; refused when `http.bind` is not loopback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub anonymous_role: Option<Role>,
+}
+
+/// `[wallet]`. Its secrets are variables: `WALLET_PRIVATE_KEY`, or the key file's `WALLET_PASSWORD`; best as files, `WALLET_PRIVATE_KEY_FILE` and
+/// `WALLET_PASSWORD_FILE`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WalletConfig {
+    /// An Ethereum key file (version 3). `WALLET_KEYSTORE` sets it. The sandbox has a wallet without any of this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keystore: Option<PathBuf>,
 }
 
 /// `[logs]`.

@@ -6,6 +6,7 @@ mod parts;
 mod screen;
 mod supervisor;
 mod unit;
+mod wallet;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -273,15 +274,16 @@ fn factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'stati
 fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
     let (market, recordings) = (config.market.clone(), parts.data.path().join("recordings"));
     let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
-    let pools = Arc::clone(&parts.pools);
+    let (pools, wallet) = (Arc::clone(&parts.pools), parts.wallet.clone());
     Arc::new(move |ports| {
         let (config, shared, gateway) = (config.clone(), shared.clone(), Arc::clone(&gateway));
-        let (pools, market, recordings) = (Arc::clone(&pools), market.clone(), Some(recordings.clone()));
+        let (pools, wallet, market) = (Arc::clone(&pools), wallet.clone(), market.clone());
+        let recordings = Some(recordings.clone());
         Box::pin(async move {
             let service = if spec.name == COORDINATOR {
                 mcp::Service::of(Arc::new(gateway::coordinator::Coordinator::of(&gateway)), shared)
             } else {
-                let ports = MarketPorts { kernel: ports.clone(), pools, market, recordings };
+                let ports = MarketPorts { kernel: ports.clone(), pools, wallet, market, recordings };
                 servers::build(spec.name, &ports, &config, shared)?
             };
             service.start(ports).await?;

@@ -25,8 +25,8 @@ use mcp::phases::{LimitsConfig, Phases};
 use mcp::seal::Sealer;
 use mcp::service::Shared;
 use mcp::tasks::TaskStore;
-use servers::MarketPorts;
 use servers::data_providers::{Engine, EngineParts};
+use servers::{MarketPorts, Wallet};
 use web::access::Guard;
 use web::coordinator::Doors;
 use web::intake::Intake;
@@ -35,6 +35,7 @@ use web::status_page::Page;
 
 use super::coordinator::Rest;
 use super::supervisor::Supervisor;
+use super::wallet::Key;
 use crate::config::{Config, Loaded, RPC_URL, References, variable};
 use crate::data::DataDir;
 use crate::telemetry::{Exporter, Output};
@@ -50,6 +51,8 @@ pub struct Parts {
     pub ports: Ports,
     /// The pools as they are at the chain's head.
     pub pools: Arc<dyn Pools>,
+    /// What sending takes.
+    pub wallet: Wallet,
     /// Phases, sealer, version.
     pub shared: Shared,
     /// Speaks MCP on every port.
@@ -96,7 +99,7 @@ impl Parts {
         let process = kernel::ids::new_id("p");
         let registry = Registry::new(Arc::clone(&database.store), clock.clone());
         let supervisor = Supervisor::new(registry, Arc::clone(&database.bus), clock.clone(), process.clone());
-        let chain = chain(loaded, &data, &database, &clock, &metrics, &tasks);
+        let (chain, wallet) = chain(loaded, &data, &database, &clock, &metrics, &tasks)?;
         let prices = prices(config, &database, &clock, &chain.chain)?;
         let ports = Ports {
             clock: clock.clone(),
@@ -120,18 +123,11 @@ impl Parts {
         let auth = authenticate(config, keys, sealer.clone())?;
         let doors = Tasks::new();
         let mut door = door(config, &auth, sealer, &doors, clock);
-        let deprecations = Deprecations::new(Arc::clone(&ports.store), ports.clock.clone());
-        deprecations.start(&storage);
-        door.deprecations = Some(deprecations.clone());
-        let past = Past {
-            sse: Arc::new(SseDoor::new(door.clone())),
-            aliases: Aliases::new(Arc::clone(&ports.store), ports.clock.clone()),
-            deprecations,
-            fleet: None,
-        };
+        let past = past(&ports, &mut door, &storage);
         Ok(Self {
             ports,
             pools: chain.pools,
+            wallet,
             shared,
             door: Arc::new(Door::new(door)),
             past,
@@ -226,6 +222,19 @@ impl Parts {
     }
 }
 
+/// The doors of callers that have not moved.
+fn past(ports: &Ports, door: &mut DoorConfig, storage: &Tasks) -> Past {
+    let deprecations = Deprecations::new(Arc::clone(&ports.store), ports.clock.clone());
+    deprecations.start(storage);
+    door.deprecations = Some(deprecations.clone());
+    Past {
+        sse: Arc::new(SseDoor::new(door.clone())),
+        aliases: Aliases::new(Arc::clone(&ports.store), ports.clock.clone()),
+        deprecations,
+        fleet: None,
+    }
+}
+
 fn with_spans(phases: Phases, exporter: Option<Exporter>) -> Phases {
     match exporter {
         Some(exporter) => phases.with_spans(Arc::new(move |span| exporter.span(span))),
@@ -272,7 +281,8 @@ fn chain(
     clock: &Clock,
     metrics: &Metrics,
     tasks: &Tasks,
-) -> evm::Opened {
+) -> Result<(evm::Opened, Wallet)> {
+    let key = Key::open(loaded)?;
     let urls = loaded.secrets.get(RPC_URL);
     let places = evm::Places {
         endpoints: urls.map(|urls| evm::Places::endpoints_in(urls.expose())).unwrap_or_default(),
@@ -285,7 +295,13 @@ fn chain(
         metrics: metrics.clone(),
         bus: Arc::clone(&database.bus),
     };
-    evm::open(&loaded.config.chain, &places, &parts)
+    let mut config = loaded.config.chain.clone();
+    // The sandbox's executor is the wallet's, so that the fleet can trade there from the start.
+    config.sandbox.executor_owner =
+        config.sandbox.executor_owner.or(key.signer.as_ref().map(|signer| signer.address()));
+    let opened = evm::open(&config, &places, &parts);
+    let (sender, relay) = (Arc::clone(&opened.sender), super::wallet::relay(loaded)?);
+    Ok((opened, Wallet { signer: key.signer, origin: key.origin, sender, relay }))
 }
 
 fn prices(

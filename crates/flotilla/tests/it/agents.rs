@@ -20,12 +20,20 @@ fn fires(mcp: &Mcp, rule: &str) -> Value {
     })
 }
 
+/// The row of the monitoring agent, which is named in this field.
+fn of_monitoring<'a>(rows: &'a [Value], name: &str) -> &'a Value {
+    rows.iter().find(|row| row[name] == "monitoring").unwrap()
+}
+
 #[test]
 fn an_agent_has_its_own_port_and_appears_wherever_services_do() {
     let fleet = Fleet::plain();
     let rows = fleet.process.screen["agents"].as_array().unwrap().clone();
-    assert_eq!(rows.iter().map(|row| row["service"].as_str().unwrap()).collect::<Vec<_>>(), ["monitoring", "risk"]);
-    let url = rows[0]["url"].as_str().unwrap();
+    assert_eq!(
+        rows.iter().map(|row| row["service"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["execution", "monitoring", "risk"]
+    );
+    let url = of_monitoring(&rows, "service")["url"].as_str().unwrap();
     assert_ne!(url, fleet.url_of("monitoring"), "the agent and the server of this name are two");
     let health = http::send("GET", &format!("{url}/health"), &[], b"").ok();
     assert_eq!((&health["service"], &health["status"]), (&json!("monitoring"), &json!("healthy")), "{health}");
@@ -37,12 +45,12 @@ fn an_agent_has_its_own_port_and_appears_wherever_services_do() {
         assert_eq!(http::send("GET", &format!("{url}{path}"), &[], b"").problem().0, 404, "{path}");
     }
     let listed = fleet.get("/agents").ok();
-    assert_eq!((&listed[0]["name"], &listed[0]["status"]), (&json!("monitoring"), &json!("healthy")), "{listed}");
+    assert_eq!(of_monitoring(listed.as_array().unwrap(), "name")["status"], "healthy", "{listed}");
     assert_eq!(fleet.call("master-coordinator__list_agents", json!({}))["agents"], listed);
-    assert_eq!(fleet.get("/status").ok()["agents"]["healthy"], 2);
+    assert_eq!(fleet.get("/status").ok()["agents"]["healthy"], 3);
     let ps = fleet.cli(&["ps"]).ok();
     assert!(ps.lines().any(|line| line.starts_with("agent:monitoring ")), "{ps}");
-    assert!(fleet.cli(&["status"]).out.contains("agents    2 of 2 healthy"));
+    assert!(fleet.cli(&["status"]).out.contains("agents    3 of 3 healthy"));
     let one = fleet.cli(&["status", "agent:monitoring", "--json"]).json();
     assert_eq!((&one["kind"], &one["checks"][0]["name"]), (&json!("agent"), &json!("lead")), "{one}");
 }
@@ -63,13 +71,14 @@ fn alerts_fire_by_the_agents_work_which_is_kept_and_recorded() {
     let fired = fired.unwrap_or_else(|| panic!("{runs}"));
     assert_eq!((&fired["standing"], &fired["calls"][1]["tool"]), (&json!("done"), &json!("settle_alerts")), "{fired}");
     let refused = fleet.mcp("/mcp").call("master-coordinator__agent_runs", json!({ "agent": "recovery" })).unwrap_err();
-    assert!(refused.contains("one of monitoring"), "{refused}");
+    assert!(refused.contains("one of execution, monitoring"), "{refused}");
 }
 
 #[test]
 fn an_agent_is_restarted_and_its_server_is_not() {
     let fleet = Fleet::start(&["--no-sandbox"], QUICK);
-    let restarts = || (fleet.get("/agents").ok()[0]["restarts"].clone(), restarts_of_server(&fleet));
+    let restarts_of_agent = || of_monitoring(fleet.get("/agents").ok().as_array().unwrap(), "name")["restarts"].clone();
+    let restarts = || (restarts_of_agent(), restarts_of_server(&fleet));
     fleet.cli(&["restart", "agent:monitoring", "--reason", "a test"]).ok();
     assert_eq!(restarts(), (json!(1), json!(0)));
     assert_eq!(fleet.rest("POST", "/agents/monitoring/restart", "").status, 200);

@@ -25,6 +25,7 @@ mod stop;
 mod supervision;
 mod telemetry;
 mod tls;
+mod trading;
 mod up;
 mod upstream;
 mod views;

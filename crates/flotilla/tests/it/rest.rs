@@ -28,7 +28,7 @@ fn the_read_only_pages_need_no_key_on_this_machine() {
     assert!(utilities["tools"].as_array().unwrap().contains(&json!("keccak256")), "{utilities}");
     let agents = fleet.get("/agents").ok();
     let agents: Vec<&Value> = agents.as_array().unwrap().iter().map(|row| &row["name"]).collect();
-    assert_eq!(agents, ["monitoring", "risk"], "what is not built does not appear");
+    assert_eq!(agents, ["execution", "monitoring", "risk"], "what is not built does not appear");
     let index = fleet.get("/");
     assert!(index.status == 200 && index.body.contains("/mcp?mode=search"), "{index:?}");
 }

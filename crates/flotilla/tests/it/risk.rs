@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kernel::Clock;
+use kernel::chain::Ground;
 use market::gate::{Gate, Outcome};
 use market::risk::Proposal;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ fn trade(home: &Home, gross: &[i64], gas: i64) {
         let clock = Clock::system();
         let (config, folder) = (backends::sqlite::Config::default(), home.path("data"));
         let database = backends::sqlite::open(&config, &folder, clock.clone()).await.unwrap();
-        let gate = Gate::new(Arc::clone(&database.store), clock);
+        let gate = Gate::new(Arc::clone(&database.store), clock, Ground::Real);
         let trade: Proposal = serde_json::from_value(json!({
             "strategy": STRATEGY, "pair": "WETH/USDC", "notional": "100", "at_risk": "5", "gross": "20", "gas_cost": "5",
             "gas_price_wei": "1000000000", "slippage_bps": 10,

@@ -45,7 +45,7 @@ fn address(status: &Value, name: &str) -> String {
 #[test]
 fn balance_reserves_and_a_revert_reason_through_inspector() {
     let Some(()) = tools::anvil() else { return };
-    let fleet = Fleet::start(&[], "[chain.sandbox]\ntrader_ms = 0\n");
+    let fleet = Fleet::start(&[], "[chain.sandbox]\ntrader_ms = 0\ntrades = false\n");
     assert!(fleet.process.screen["chain"].as_str().unwrap().contains("sandbox"), "{}", fleet.process.screen);
     // The pools of the new chain are read after it stands.
     wait_for("the fleet is well", RECOVERY, || (fleet.get("/status").ok()["status"] == "healthy").then_some(()));

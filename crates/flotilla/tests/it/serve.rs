@@ -24,6 +24,7 @@ const REST: [&str; 11] = [
     "blockchain-integration",
     "data-providers",
     "dex-services",
+    "execution",
     "market-analysis",
     "production",
     "risk-management",

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::UnixMs;
-use crate::chain::{Access, Address, Amount, Data, Fees, Hash, Receipt, Refusal};
+use crate::chain::{Access, AccountOverride, Address, Amount, CallRequest, Data, Fees, Fork, Hash, Receipt, Refusal};
+use crate::{Result, UnixMs};
 
 /// What a caller wants on the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +32,36 @@ pub struct Request {
     pub valid_until_block: Option<u64>,
     /// Whether it is only pretended: everything is done but the sending.
     pub paper: bool,
+    /// What a pretended one finds otherwise than the chain has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsal>,
     /// What the caller wants to find with it again.
     pub memo: Value,
+}
+
+/// What a pretended transaction finds that the chain does not have: a wallet with money, a contract that is not deployed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// Accounts as it finds them.
+    pub accounts: Vec<AccountOverride>,
+    /// What is done before it.
+    pub before: Vec<CallRequest>,
+}
+
+impl Rehearsal {
+    /// Makes a fork so.
+    ///
+    /// # Errors
+    /// [`Code::Reverted`](crate::Code::Reverted) when what is to be done before reverts, and what the fork fails with.
+    pub async fn prepare(&self, fork: &mut dyn Fork) -> Result<()> {
+        fork.change(&self.accounts);
+        for call in &self.before {
+            if let Some(revert) = fork.apply(&call.clone().into()).await?.revert {
+                return Err(revert.into_fault().context("rehearsal"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How a transaction is sent.

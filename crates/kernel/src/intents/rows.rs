@@ -1,21 +1,24 @@
 //! Intents in the store. A row changes only from the revision it was read at, so of several processes one wins and the others look again.
 //!
-//! Beside the rows: an index of the open ones, and for each wallet which nonces are free. All that belongs to one change is one commit.
+//! Beside the rows: indices of the open ones and of all by time, and for each wallet the nonce that was last given. All that belongs to one change
+//! is one commit.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, Intent, State, TRIES_MAX};
+use super::{Engine, Intent, TRIES_MAX};
 use crate::chain::Address;
 use crate::store::{Expect, LIST_MAX, Write};
-use crate::{Code, Fault, Result};
+use crate::{Code, Fault, Result, UnixMs};
 
 /// Where intents are kept in the store, by wallet and key.
 pub const INTENTS: &str = "intents";
 /// The open ones.
 const OPEN: &str = "intents.open";
-/// Each wallet's nonces.
+/// The keys of all, by the time of their writing down.
+const TIMES: &str = "intents.times";
+/// The nonce that was last given, by wallet.
 const NONCES: &str = "intents.nonces";
 
 /// An intent as it was read.
@@ -25,36 +28,10 @@ pub(super) struct Row {
     pub(super) revision: u64,
 }
 
-/// A wallet's nonces.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Nonces {
-    /// The next that was never given.
-    pub(super) next: u64,
-    /// Those given back, below `next`.
-    pub(super) free: BTreeSet<u64>,
-}
-
-impl Nonces {
-    /// Takes the lowest that is free, where `used` is how many the chain has seen.
-    pub(super) fn take(&mut self, used: u64) -> u64 {
-        self.free = self.free.split_off(&used);
-        if let Some(nonce) = self.free.pop_first() {
-            return nonce;
-        }
-        let nonce = self.next.max(used);
-        self.next = nonce + 1;
-        nonce
-    }
-
-    fn give_back(&mut self, nonce: u64) {
-        if nonce < self.next {
-            self.free.insert(nonce);
-        }
-        // What is free at the end was never given.
-        while self.next > 0 && self.free.remove(&(self.next - 1)) {
-            self.next -= 1;
-        }
-    }
+/// The lowest nonce that the chain has not seen, where it has seen `used`, and no open intent holds. Made anew each time out of what is there,
+/// so that no hole is ever left: not by intents that ended unsent, not by a chain that was rolled back further than intents are watched.
+pub(super) fn lowest_free(used: u64, held: &BTreeSet<u64>) -> u64 {
+    held.range(used..).fold(used, |free, held| if *held == free { free + 1 } else { free })
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String> {
@@ -67,7 +44,7 @@ fn read<T: for<'de> Deserialize<'de>>(key: &str, value: &str) -> Result<T> {
 
 impl Engine {
     fn wallet_key(&self) -> String {
-        wallet_key(self.parts.chain_id, self.parts.wallet)
+        wallet_key(self.parts.chain_id, &self.parts.realm, self.parts.wallet)
     }
 
     pub(super) fn row_key(&self, key: &str) -> String {
@@ -87,66 +64,64 @@ impl Engine {
         Ok(entries.into_iter().map(|entry| entry.key[prefix.len()..].to_owned()).collect())
     }
 
-    /// The wallet's intents whose key starts with `prefix` and is after `after`, by key, at most `limit` (≤ [`LIST_MAX`]).
+    /// The wallet's intents, the oldest first: those written down at `since_ms` or later, or those after `cursor` (an earlier answer's), at
+    /// most `limit` (≤ [`LIST_MAX`]), and the cursor for the next.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Intent>> {
-        let after = after.map(|after| self.row_key(after));
-        let entries = self.parts.store.list(INTENTS, &self.row_key(prefix), after.as_deref(), limit).await?;
-        entries.into_iter().map(|entry| read(&entry.key, &entry.value)).collect()
+    pub async fn list(
+        &self,
+        since_ms: UnixMs,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Intent>, Option<String>)> {
+        let prefix = self.row_key("");
+        let begin = time_key("", since_ms);
+        let after = self.row_key(cursor.unwrap_or(&begin).max(&begin));
+        let entries = self.parts.store.list(TIMES, &prefix, Some(&after), limit).await?;
+        let mut intents = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            intents.extend(self.row(&entry.value).await?.map(|row| row.intent));
+        }
+        let more = entries.len() == limit;
+        let last = entries.last().filter(|_| more).map(|entry| entry.key[prefix.len()..].to_owned());
+        Ok((intents, last))
     }
 
-    pub(super) async fn nonces(&self) -> Result<(Nonces, Expect)> {
-        let key = self.wallet_key();
-        Ok(match self.parts.store.get(NONCES, &key).await? {
-            Some(entry) => (read(&key, &entry.value)?, Expect::Revision(entry.revision)),
-            None => (Nonces::default(), Expect::Absent),
-        })
+    /// What a commit that gives a nonce must expect, so that of two at once one gives it.
+    pub(super) async fn nonce_given(&self) -> Result<Expect> {
+        let given = self.parts.store.get(NONCES, &self.wallet_key()).await?;
+        Ok(given.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision)))
     }
 
     /// Writes a new intent with its nonce and what the gate writes with it; `false` when somebody was faster with any of them.
-    pub(super) async fn create(
-        &self,
-        intent: &Intent,
-        nonces: Option<(Nonces, Expect)>,
-        also: Vec<Write>,
-    ) -> Result<bool> {
+    pub(super) async fn create(&self, intent: &Intent, given: Option<Expect>, also: Vec<Write>) -> Result<bool> {
         let key = self.row_key(&intent.request.key);
         let mut writes = also;
         writes.push(Write::put(INTENTS, &key, json(intent)?).expecting(Expect::Absent));
+        let time = self.row_key(&time_key(&intent.request.key, intent.created_ms));
+        writes.push(Write::put(TIMES, &time, intent.request.key.clone()));
         if intent.is_open() {
             writes.push(Write::put(OPEN, &key, ""));
         }
-        if let Some((nonces, expect)) = nonces {
-            writes.push(Write::put(NONCES, &self.wallet_key(), json(&nonces)?).expecting(expect));
+        if let Some(expect) = given {
+            writes.push(Write::put(NONCES, &self.wallet_key(), json(&intent.nonce)?).expecting(expect));
         }
         self.commit(writes).await.map(|revision| revision.is_some())
     }
 
-    /// Writes a changed intent over the row it was read as. The nonce is given back when the intent does not need it any more.
+    /// Writes a changed intent over the row it was read as.
     pub(super) async fn replace(&self, row: Row, mut intent: Intent) -> Result<Option<Row>> {
         intent.updated_ms = self.parts.clock.now_ms();
         let key = self.row_key(&intent.request.key);
-        let ends = row.intent.is_open() && !intent.is_open();
-        let unused =
-            matches!(intent.state, State::Refused | State::Cancelled | State::Dropped) && intent.mined.is_none();
-        let gives_back = row.intent.holds_nonce() && !intent.holds_nonce() && unused;
         for _ in 0..TRIES_MAX {
             let mut writes = vec![Write::put(INTENTS, &key, json(&intent)?).expecting(Expect::Revision(row.revision))];
             if !intent.is_open() {
                 writes.push(Write::delete(OPEN, &key));
             }
-            if ends {
-                writes.extend(self.parts.gate.close(&intent).await?);
-            }
-            if let Some(nonce) = intent.nonce.filter(|_| gives_back) {
-                let (mut nonces, expect) = self.nonces().await?;
-                nonces.give_back(nonce);
-                writes.push(Write::put(NONCES, &self.wallet_key(), json(&nonces)?).expecting(expect));
-            }
+            writes.extend(self.parts.gate.change(&row.intent, &intent).await?);
             if let Some(revision) = self.commit(writes).await? {
-                self.tell(&row.intent, &intent).await;
+                self.tell(Some(&row.intent), &intent).await;
                 return Ok(Some(Row { intent, revision }));
             }
             // Somebody changed the intent: this change is void. Or something beside it: once more.
@@ -168,8 +143,13 @@ impl Engine {
     }
 }
 
-fn wallet_key(chain_id: u64, wallet: Address) -> String {
-    format!("{chain_id}/{wallet}")
+/// Sorts as time does.
+fn time_key(key: &str, at_ms: UnixMs) -> String {
+    format!("{:015}.{key}", at_ms.max(0))
+}
+
+fn wallet_key(chain_id: u64, realm: &str, wallet: Address) -> String {
+    format!("{chain_id}{realm}/{wallet}")
 }
 
 #[cfg(test)]
@@ -178,18 +158,15 @@ mod tests {
 
     #[test]
     fn nonces_leave_no_hole() {
-        let mut nonces = Nonces::default();
-        assert_eq!([nonces.take(5), nonces.take(5), nonces.take(5), nonces.take(5)], [5, 6, 7, 8]);
-        nonces.give_back(6);
-        assert_eq!([nonces.take(5), nonces.take(5)], [6, 9]);
-        nonces.give_back(9);
-        nonces.give_back(7);
-        nonces.give_back(8);
-        assert_eq!(nonces, Nonces { next: 7, free: BTreeSet::new() });
-        nonces.take(5);
-        nonces.take(5);
-        nonces.give_back(7);
-        assert_eq!(nonces.take(8), 9, "the chain has seen 7 by now");
-        assert_eq!(nonces.take(40), 40, "somebody else uses the wallet");
+        for (used, held, free) in [
+            (5, vec![], 5),
+            (5, vec![5, 6, 8], 7),
+            (5, vec![3, 4], 5),
+            (9, vec![5, 6, 9], 10),
+            // A chain that was rolled back: what waits behind the hole goes on once it is filled.
+            (2, vec![18, 19], 2),
+        ] {
+            assert_eq!(lowest_free(used, &held.iter().copied().collect()), free, "{used} {held:?}");
+        }
     }
 }

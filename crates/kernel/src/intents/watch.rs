@@ -23,7 +23,7 @@ impl Engine {
         for attempt in row.intent.attempts.iter().rev() {
             if let Some(receipt) = self.receipt(attempt.hash).await? {
                 let mined = Mined::new(&receipt, attempt.purpose);
-                return self.included(row, mined, None).await;
+                return self.included(row, mined).await;
             }
         }
         if gone {
@@ -89,14 +89,11 @@ impl Engine {
                 }
                 self.becomes(row, State::Settled, "").await
             }
-            Some(receipt) => {
-                let moved = Mined::new(&receipt, mined.purpose);
-                self.included(row, moved, Some(Trouble::Reorganised)).await
-            }
             None if self.hash_at(mined.block_number).await? == Some(mined.block_hash) => {
                 self.unsure(row, "the node has the block and not its receipt").await
             }
-            None => {
+            // Gone, or in another block: what was booked of this one is taken back first, and the next look finds the other.
+            _ => {
                 let mut intent = row.intent.clone();
                 (intent.mined, intent.state, intent.trouble) = (None, State::Sent, Some(Trouble::Reorganised));
                 intent.why = Some(format!("block {} is no longer on the chain", mined.block_number));
@@ -105,9 +102,9 @@ impl Engine {
         }
     }
 
-    async fn included(&self, row: Row, mined: Mined, trouble: Option<Trouble>) -> Result<()> {
+    async fn included(&self, row: Row, mined: Mined) -> Result<()> {
         let mut intent = row.intent.clone();
-        (intent.state, intent.trouble, intent.why) = (mined.state(), trouble, None);
+        (intent.state, intent.trouble, intent.why) = (mined.state(), None, None);
         intent.mined = Some(mined);
         self.replace(row, intent).await.map(|_| ())
     }

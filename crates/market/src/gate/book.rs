@@ -8,7 +8,7 @@ use kernel::{Fault, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Gate, Mode, SPACE, parse};
+use super::{Gate, Mode, parse};
 use crate::Signed;
 use crate::risk::Money;
 
@@ -108,7 +108,7 @@ impl Gate {
         let mut after = format!("{prefix}{:07}", first.max(0));
         let mut rows = Vec::new();
         loop {
-            let page = self.store.list(SPACE, &prefix, Some(&after), LIST_MAX).await?;
+            let page = self.store.list(self.space, &prefix, Some(&after), LIST_MAX).await?;
             let full = page.len() == LIST_MAX;
             for entry in page {
                 let row = DayRow::read(&prefix, &entry.key, &entry.value)?;
@@ -141,7 +141,7 @@ impl Gate {
     /// What trades changed of each funding asset's balance.
     pub async fn holdings(&self, mode: Mode) -> Result<Vec<(Address, Holding)>> {
         let prefix = format!("hold/{}/", mode.as_str());
-        let entries = self.store.list(SPACE, &prefix, None, LIST_MAX).await?;
+        let entries = self.store.list(self.space, &prefix, None, LIST_MAX).await?;
         let read = |entry: kernel::store::Entry| {
             let asset = entry.key.strip_prefix(&prefix).unwrap_or_default().parse()?;
             Ok((asset, parse(&entry.key, &entry.value)?))

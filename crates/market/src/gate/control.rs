@@ -5,7 +5,7 @@ use kernel::{Fault, Result, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Desk, Gate, Kill, LimitsRecord, Mode, Read, SPACE, STRATEGIES, Set, StrategyState, contended, parse, put};
+use super::{Desk, Gate, Kill, LimitsRecord, Mode, Read, STRATEGIES, Set, StrategyState, contended, parse};
 use crate::risk::{LimitsChange, TradingState};
 
 /// How long a confirmation of live mode may be used, in milliseconds.
@@ -41,7 +41,7 @@ impl Gate {
         for _ in 0..super::TRIES_MAX {
             let Read { mut desk, expect } = self.read().await?;
             let (answer, more) = apply(&mut desk)?;
-            let mut writes = vec![put(super::DESK, &desk)?.expecting(expect)];
+            let mut writes = vec![self.put(super::DESK, &desk)?.expecting(expect)];
             writes.extend(more);
             if self.commit(writes).await? {
                 return Ok(answer);
@@ -81,7 +81,7 @@ impl Gate {
                     .hint("tightening is an operator's, loosening an administrator's"));
             }
             desk.limits = LimitsRecord { version: old.version + 1, set: set.clone(), limits };
-            let history = put(&format!("limits/{:010}", desk.limits.version), &desk.limits)?;
+            let history = self.put(&format!("limits/{:010}", desk.limits.version), &desk.limits)?;
             Ok((desk.limits.clone(), vec![history]))
         })
         .await
@@ -92,7 +92,7 @@ impl Gate {
         let newest = self.desk().await?.limits.version;
         let skipped = newest.saturating_sub(limit.min(LIST_MAX) as u64);
         let after = format!("limits/{skipped:010}");
-        let entries = self.store.list(SPACE, "limits/", Some(&after), limit.min(LIST_MAX)).await?;
+        let entries = self.store.list(self.space, "limits/", Some(&after), limit.min(LIST_MAX)).await?;
         entries.iter().rev().map(|entry| parse(&entry.key, &entry.value)).collect()
     }
 
@@ -196,7 +196,7 @@ impl Gate {
             || Fault::not_found("no such confirmation").hint("set_mode without one asks for it; it lasts five minutes");
         let key = confirmation_key(token);
         let entry = match token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
-            true => self.store.get(SPACE, &key).await?.ok_or_else(void)?,
+            true => self.store.get(self.space, &key).await?.ok_or_else(void)?,
             false => return Err(void()),
         };
         let confirmation: Confirmation = parse(&key, &entry.value)?;
@@ -206,12 +206,12 @@ impl Gate {
                 return Err(Fault::conflict("the limits are not those that were confirmed").hint("ask again"));
             }
             (desk.mode, desk.mode_set) = (mode, set.clone());
-            let used = Write::delete(SPACE, &key).expecting(Expect::Revision(entry.revision));
+            let used = Write::delete(self.space, &key).expecting(Expect::Revision(entry.revision));
             Ok((set.clone(), vec![used]))
         });
         // Used by another meanwhile: each try finds it gone.
         match done.await {
-            Err(fault) if fault.code == kernel::Code::Conflict && self.store.get(SPACE, &key).await?.is_none() => {
+            Err(fault) if fault.code == kernel::Code::Conflict && self.store.get(self.space, &key).await?.is_none() => {
                 Err(void())
             }
             done => Ok(ModeChange::Done(done?)),
@@ -228,7 +228,7 @@ impl Gate {
             expires_ms: asked.at_ms + CONFIRMATION_MS,
             asked,
         };
-        let write = put(&confirmation_key(&confirmation.token), &confirmation)?;
+        let write = self.put(&confirmation_key(&confirmation.token), &confirmation)?;
         self.store.commit(vec![write.expecting(Expect::Absent).expiring_at(confirmation.expires_ms)]).await?;
         Ok(confirmation)
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::UnixMs;
-use kernel::chain::{Address, Amount, Hash};
+use kernel::chain::{Address, Amount, Ground, Hash};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +141,22 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// The desk that nobody has touched. On the sandbox, whose money is worth nothing, everything is set to trade from the start.
+    pub(super) fn initial(ground: Ground) -> Self {
+        if ground != (Ground::Sandbox { trades: true }) {
+            return Self::default();
+        }
+        let set = Set { by: "sandbox".into(), at_ms: 0, reason: Some("its money is worth nothing".into()) };
+        let started = StrategyState { running: true, set: set.clone() };
+        Self {
+            limits: LimitsRecord { version: 1, set: set.clone(), limits: Limits::default() },
+            mode: Mode::Live,
+            mode_set: set,
+            strategies: STRATEGIES.iter().map(|(name, _)| ((*name).to_owned(), started.clone())).collect(),
+            ..Self::default()
+        }
+    }
+
     /// The limits in force.
     pub fn limits(&self) -> &Limits {
         &self.limits.limits

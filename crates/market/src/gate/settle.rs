@@ -5,10 +5,10 @@ use kernel::{Fault, Result};
 
 use super::book::{DayRow, Holding, LedgerRow};
 use super::{
-    Fill, Gate, OPEN_MAX, Outcome, Read, Reservation, SETTLED_KEPT_MS, SPACE, Trade, check_id, contended, day,
-    done_key, open_key, parse, put,
+    Fill, Gate, Mode, OPEN_MAX, Outcome, Read, Reservation, SETTLED_KEPT_MS, Trade, check_id, contended, day, done_key,
+    open_key, parse,
 };
-use crate::risk::Money;
+use crate::risk::{Money, Proposal};
 
 /// What is remembered of an ended trade under its id: all that taking it back needs.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -33,38 +33,75 @@ impl Gate {
     /// [`Code::NotFound`](kernel::Code::NotFound) when the id was never reserved; [`Code::Conflict`](kernel::Code::Conflict) when it ended
     /// otherwise, or an expectation of `writes` does not hold.
     pub async fn settle(&self, id: &str, outcome: &Outcome, writes: &[Write]) -> Result<Trade> {
-        check_id(id)?;
         for _ in 0..super::TRIES_MAX {
-            let Read { mut desk, expect } = self.read().await?;
-            let Some(reservation) = self.value::<Reservation>(&open_key(id)).await? else {
-                return self.ended(id, outcome).await;
-            };
-            let now_ms = self.clock.now_ms();
-            let trade = ended(&reservation, outcome, now_ms);
-            let book = desk.book_mut(reservation.mode);
-            book.open.remove(&reservation.trade);
-            book.marks.book(trade.net);
-            match outcome {
-                Outcome::Filled(_) => book.marks.failures = 0,
-                Outcome::Failed(_) => book.marks.failures = book.marks.failures.saturating_add(1),
-                Outcome::Released { .. } => {}
+            let (trade, mut all) = self.settlement(id, outcome).await?;
+            if all.is_empty() {
+                return Ok(trade);
             }
-            let key = trade_key(&trade);
-            let kept_until = now_ms + SETTLED_KEPT_MS;
-            let done = Done { trade_key: key.clone(), reservation };
-            let mut all = vec![
-                put(super::DESK, &desk)?.expecting(expect),
-                Write::delete(SPACE, &open_key(id)),
-                put(&done_key(id), &done)?.expiring_at(kept_until),
-                put(&key, &trade)?.expiring_at(kept_until),
-            ];
-            all.extend(self.rows(&trade, Direction::In).await?);
             all.extend_from_slice(writes);
             if self.commit(all).await? {
                 return Ok(trade);
             }
         }
         Err(contended())
+    }
+
+    /// The writes that end a reserved trade, for a commit of the caller's, and the trade as it will be booked. None when it ended so already.
+    /// When that commit loses to another, ask again.
+    ///
+    /// # Errors
+    /// As [`Gate::settle`].
+    pub async fn settlement(&self, id: &str, outcome: &Outcome) -> Result<(Trade, Vec<Write>)> {
+        check_id(id)?;
+        let mut read = self.read().await?;
+        let Some(reservation) = self.value::<Reservation>(&open_key(id)).await? else {
+            return Ok((self.ended(id, outcome).await?, Vec::new()));
+        };
+        read.desk.book_mut(reservation.mode).open.remove(&reservation.trade);
+        let (trade, mut writes) = self.booking(read, reservation, outcome).await?;
+        writes.push(Write::delete(self.space, &open_key(id)));
+        Ok((trade, writes))
+    }
+
+    /// The writes that judge a trade and book its end at once, for a commit of the caller's: what is only pretended holds nothing open.
+    ///
+    /// # Errors
+    /// As [`Gate::admission`].
+    pub async fn pretended(&self, id: &str, trade: &Proposal, outcome: &Outcome) -> Result<Vec<Write>> {
+        let allowed = self.allowed(id, trade, Mode::Paper).await?;
+        let (_, writes) = self.booking(allowed.read, allowed.reservation, outcome).await?;
+        Ok(writes)
+    }
+
+    /// Books an end on a desk on which the trade holds nothing open any more.
+    async fn booking(
+        &self,
+        Read { mut desk, expect }: Read,
+        reservation: Reservation,
+        outcome: &Outcome,
+    ) -> Result<(Trade, Vec<Write>)> {
+        let now_ms = self.clock.now_ms();
+        let trade = ended(&reservation, outcome, now_ms);
+        let marks = &mut desk.book_mut(reservation.mode).marks;
+        marks.book(trade.net);
+        match outcome {
+            // The fleet's own work on the chain says nothing of how trading goes.
+            _ if reservation.trade.upkeep => {}
+            Outcome::Filled(_) => marks.failures = 0,
+            Outcome::Failed(_) => marks.failures = marks.failures.saturating_add(1),
+            Outcome::Released { .. } => {}
+        }
+        let key = trade_key(&trade);
+        let kept_until = now_ms + SETTLED_KEPT_MS;
+        let done_key = done_key(&trade.id);
+        let done = Done { trade_key: key.clone(), reservation };
+        let mut writes = vec![
+            self.put(super::DESK, &desk)?.expecting(expect),
+            self.put(&done_key, &done)?.expiring_at(kept_until),
+            self.put(&key, &trade)?.expiring_at(kept_until),
+        ];
+        writes.extend(self.rows(&trade, Direction::In).await?);
+        Ok((trade, writes))
     }
 
     /// Takes a trade's end back, because the block it was in is no longer on the chain: what was booked is taken off, and its exposure is
@@ -75,39 +112,49 @@ impl Gate {
     /// [`Code::NotFound`](kernel::Code::NotFound) when no trade of this id has ended; [`Code::TooLarge`](kernel::Code::TooLarge) when too
     /// many trades are open.
     pub async fn take_back(&self, id: &str, writes: &[Write]) -> Result<Reservation> {
-        check_id(id)?;
         for _ in 0..super::TRIES_MAX {
-            let Read { mut desk, expect } = self.read().await?;
-            let Some(done) = self.value::<Done>(&done_key(id)).await? else {
-                let ended = Fault::not_found(format!("no trade `{id}` has ended"));
-                return Err(ended.hint("only what was settled is taken back, once"));
-            };
-            let Some(trade) = self.value::<Trade>(&done.trade_key).await? else {
-                return Err(Fault::internal(format!("the trade `{id}` has an end and no row")));
-            };
-            let Done { trade_key, reservation } = done;
-            let book = desk.book_mut(reservation.mode);
-            if book.open.trades >= OPEN_MAX {
-                return Err(Fault::too_large(format!("{OPEN_MAX} trades are open")).hint("settle or release some"));
-            }
-            book.open.add(&reservation.trade);
-            book.marks.total_net = book.marks.total_net.minus(trade.net);
-            if day(trade.ended_ms) == book.marks.day {
-                book.marks.day_net = book.marks.day_net.minus(trade.net);
-            }
-            let mut all = vec![
-                put(super::DESK, &desk)?.expecting(expect),
-                put(&open_key(id), &reservation)?.expecting(Expect::Absent),
-                Write::delete(SPACE, &done_key(id)),
-                Write::delete(SPACE, &trade_key),
-            ];
-            all.extend(self.rows(&trade, Direction::Back).await?);
+            let (reservation, mut all) = self.taking_back(id).await?;
             all.extend_from_slice(writes);
             if self.commit(all).await? {
                 return Ok(reservation);
             }
         }
         Err(contended())
+    }
+
+    /// The writes that take a trade's end back, for a commit of the caller's, and the reservation that stands again. When that commit loses
+    /// to another, ask again.
+    ///
+    /// # Errors
+    /// As [`Gate::take_back`].
+    pub async fn taking_back(&self, id: &str) -> Result<(Reservation, Vec<Write>)> {
+        check_id(id)?;
+        let Read { mut desk, expect } = self.read().await?;
+        let Some(done) = self.value::<Done>(&done_key(id)).await? else {
+            let ended = Fault::not_found(format!("no trade `{id}` has ended"));
+            return Err(ended.hint("only what was settled is taken back, once"));
+        };
+        let Some(trade) = self.value::<Trade>(&done.trade_key).await? else {
+            return Err(Fault::internal(format!("the trade `{id}` has an end and no row")));
+        };
+        let Done { trade_key, reservation } = done;
+        let book = desk.book_mut(reservation.mode);
+        if book.open.trades >= OPEN_MAX {
+            return Err(Fault::too_large(format!("{OPEN_MAX} trades are open")).hint("settle or release some"));
+        }
+        book.open.add(&reservation.trade);
+        book.marks.total_net = book.marks.total_net.minus(trade.net);
+        if day(trade.ended_ms) == book.marks.day {
+            book.marks.day_net = book.marks.day_net.minus(trade.net);
+        }
+        let mut writes = vec![
+            self.put(super::DESK, &desk)?.expecting(expect),
+            self.put(&open_key(id), &reservation)?.expecting(Expect::Absent),
+            Write::delete(self.space, &done_key(id)),
+            Write::delete(self.space, &trade_key),
+        ];
+        writes.extend(self.rows(&trade, Direction::Back).await?);
+        Ok((reservation, writes))
     }
 
     /// The answer to an end that is told again.
@@ -154,7 +201,7 @@ impl Gate {
                 (holding.units, holding.spent_wei) = (holding.units.minus(fill.units), holding.spent_wei.minus(wei));
             }
         }
-        Ok(vec![put(&row_key, &row)?, put(&holding_key, &holding)?])
+        Ok(vec![self.put(&row_key, &row)?, self.put(&holding_key, &holding)?])
     }
 
     /// The ended trade of this id; `None` when there is none.
@@ -168,7 +215,7 @@ impl Gate {
 
     /// Ended trades, the oldest first, after `after` (a [`Gate::trades`] key), at most `limit`, each with its key.
     pub async fn trades(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, Trade)>> {
-        let entries = self.store.list(SPACE, TRADES, after, limit).await?;
+        let entries = self.store.list(self.space, TRADES, after, limit).await?;
         entries.into_iter().map(|entry| Ok((entry.key.clone(), parse(&entry.key, &entry.value)?))).collect()
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use alloy_primitives::U256;
 use kernel::Fault;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -33,6 +34,11 @@ impl Money {
     /// So many millionths, held within the range.
     pub fn millionths(millionths: i128) -> Self {
         Self(millionths.clamp(-Self::MAX.0, Self::MAX.0))
+    }
+
+    /// The same, of an amount that may be past the range, which holds it.
+    pub fn of_millionths(millionths: U256) -> Self {
+        i128::try_from(millionths).map_or(Self::MAX, Self::millionths)
     }
 
     /// In millionths.

@@ -37,6 +37,9 @@ pub(super) const ALL: &[Judge] = &[
     token_list,
 ];
 
+/// Those that the fleet's own work on the chain is held to.
+pub(super) const UPKEEP: &[Judge] = &[kill_switch, trading_state, limits_set, daily_loss, drawdown, gas_price];
+
 fn finding(rule: Rule, passed: bool, figure: impl Display, bound: impl Display, unit: &str) -> Finding {
     Finding { rule, passed, figure: Some(figure.to_string()), bound: bound.to_string(), unit: unit.into(), about: None }
 }

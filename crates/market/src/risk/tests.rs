@@ -27,6 +27,7 @@ fn good() -> Proposal {
         oracle: Some(OracleFacts { deviation_bps: 20, age_ms: 5_000 }),
         reduces: false,
         atomic: true,
+        upkeep: false,
     }
 }
 

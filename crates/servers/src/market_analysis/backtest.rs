@@ -122,7 +122,7 @@ impl MarketAnalysis {
             _ => return Err(Fault::invalid("blocks and a recording, or neither").hint("from_block, or recording")),
         };
         let History { from, to, mut book, blocks: history } = history;
-        let rate = self.wei_in(asset, &book)?;
+        let rate = self.pricing.wei_in(asset, &book)?;
         let terms = self.terms(asset, rate, Amount::default(), to).await?;
         let mut search = Search::new(&[(asset, 1.0)], self.config.max_hops);
         let all: Vec<PoolId> = book.iter().map(|(id, _)| id).collect();

@@ -2,10 +2,10 @@
 
 use kernel::Decimal;
 use kernel::chain::{Address, Amount};
+use market::Book;
 use market::feed::At;
 use market::pool::Pool;
-use market::search::{Hop, Search};
-use market::{Book, PoolId};
+use market::search::Hop;
 use mcp::prelude::*;
 use num_rational::BigRational;
 use num_traits::One;
@@ -90,17 +90,17 @@ impl MarketAnalysis {
             .pools
             .read(|at, book| {
                 let legs = path::along(book, funding, funding, &request.pools);
-                (at, legs.and_then(|legs| Ok((legs, self.wei_in(funding, book)?))))
+                (at, legs.and_then(|legs| Ok((legs, self.pricing.wei_in(funding, book)?))))
             })
             .and_then(|(at, found)| Ok((at, found?)))?;
-        let base_fee = self.base_fee(at.block).await?;
+        let base_fee = self.pricing.base_fee(at.block).await?;
         let terms = self.terms(funding, rate, base_fee, at.block).await?;
         let mut book = Book::default();
         let mut hops = Vec::with_capacity(legs.len());
         for leg in &legs {
             hops.push(Hop { pool: book.join(at.block, leg.pool.clone())?, way: leg.way });
         }
-        let guess = estimate(&book, funding, &hops, &legs[0]);
+        let guess = path::near_best(&book, funding, &hops, &legs[0]);
         let opportunity = priced(&book, &Cycle { hops, start: funding, guess }, &terms)?;
         let margin = legs.iter().try_fold(BigRational::one(), |all, leg| {
             Ok::<_, Fault>(all * leg.price()? * ratio::kept(leg.pool.fee_millionths()))
@@ -146,17 +146,6 @@ impl MarketAnalysis {
             token_out,
         })
     }
-}
-
-/// Near the best input: where the search would begin for this cycle too.
-fn estimate(book: &Book, funding: Address, hops: &[Hop], first: &Leg) -> f64 {
-    let mut search = Search::new(&[(funding, 1.0)], hops.len());
-    let all: Vec<PoolId> = book.iter().map(|(id, _)| id).collect();
-    search.follow(book, &all);
-    let found = search.candidates().iter().find(|candidate| candidate.cycle.hops() == hops);
-    // A cycle that gains nothing at the margin has none: any number will do.
-    let back = Leg { pool: first.pool.clone(), way: first.way.back() };
-    found.map_or_else(|| path::depth(&back).map_or(1.0, |held| f64::from(held.0) / 1e3), |candidate| candidate.input)
 }
 
 fn why(verdict: Verdict, margin_bps: f64) -> String {

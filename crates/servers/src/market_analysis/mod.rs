@@ -12,7 +12,6 @@ use kernel::Clock;
 use kernel::bus::Bus;
 use kernel::chain::{Address, Amount, Chain};
 use kernel::health::Check;
-use kernel::prices::Prices;
 use kernel::store::Store;
 use kernel::tasks::OnEnd;
 use market::feed::Pools;
@@ -20,6 +19,7 @@ use mcp::prelude::*;
 
 use crate::MarketPorts;
 use crate::trading::coins::Coins;
+use crate::trading::pricing::Pricing;
 
 mod backtest;
 mod costs;
@@ -93,14 +93,13 @@ pub struct MarketAnalysis {
     currency: String,
     recordings: Option<PathBuf>,
     chain: Arc<dyn Chain>,
-    prices: Arc<dyn Prices>,
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     clock: Clock,
     pools: Arc<dyn Pools>,
-    coins: Coins,
+    coins: Arc<Coins>,
     follower: tokio::sync::Mutex<follow::Follower>,
-    lenders: costs::Lenders,
+    pricing: Pricing,
 }
 
 impl McpServer for MarketAnalysis {
@@ -122,19 +121,25 @@ impl McpServer for MarketAnalysis {
             return Err(Fault::invalid("no funding asset").hint("name one at least: `funding = [\"WETH\"]`"));
         }
         let kernel = &ports.kernel;
+        let coins = Arc::new(Coins::new(Arc::clone(&kernel.chain), &config.tokens));
         Ok(Self {
-            coins: Coins::new(Arc::clone(&kernel.chain), &config.tokens),
+            pricing: Pricing::new(
+                Arc::clone(&kernel.chain),
+                Arc::clone(&kernel.prices),
+                Arc::clone(&coins),
+                &config.native,
+                &ports.market.currency,
+            ),
+            coins,
             config,
             currency: ports.market.currency.clone(),
             recordings: ports.recordings.clone(),
             chain: Arc::clone(&kernel.chain),
-            prices: Arc::clone(&kernel.prices),
             store: Arc::clone(&kernel.store),
             bus: Arc::clone(&kernel.bus),
             clock: kernel.clock.clone(),
             pools: Arc::clone(&ports.pools),
             follower: tokio::sync::Mutex::default(),
-            lenders: costs::Lenders::default(),
         })
     }
 

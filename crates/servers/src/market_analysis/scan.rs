@@ -13,6 +13,7 @@ use super::MarketAnalysis;
 use super::costs::{CostsView, Terms};
 use super::follow::{Cycle, Excerpt};
 use super::view::OpportunityView;
+use crate::trading::path;
 
 /// Candidates that are evaluated to the unit: the best by estimate.
 pub(super) const EVALUATED_MAX: usize = 100;
@@ -78,27 +79,22 @@ impl Scanned {
     }
 }
 
-/// The amount that an estimate stands for.
-pub(super) fn guess(estimate: f64) -> Amount {
-    // The whole part of a finite number; what is out of range is a bad guess and no more.
-    format!("{:.0}", estimate.max(1.0)).parse().unwrap_or_else(|_| Amount::from(1))
-}
-
 /// Evaluates a cycle.
 pub(super) fn priced(book: &Book, cycle: &Cycle, terms: &Terms) -> Result<Option<Opportunity>, Fault> {
-    Ok(evaluate(book, &cycle.hops, &terms.lenders, &terms.costs, guess(cycle.guess).0)?)
+    Ok(evaluate(book, &cycle.hops, &terms.lenders, &terms.costs, path::estimated(cycle.guess).0)?)
 }
 
 impl MarketAnalysis {
     /// All opportunities of the newest block, losses after costs too.
     pub(super) async fn scanned(&self, only: Option<Address>) -> Result<Scanned, Fault> {
         let excerpt = self.candidates(|asset| only.is_none_or(|only| only == asset), EVALUATED_MAX).await?;
-        let base_fee = self.base_fee(excerpt.at.block).await?;
+        let base_fee = self.pricing.base_fee(excerpt.at.block).await?;
         let mut assets: Vec<Address> = excerpt.candidates.iter().map(|cycle| cycle.start).collect();
         assets.sort_unstable();
         assets.dedup();
-        let rates =
-            self.pools.read(|_, book| assets.iter().map(|asset| self.wei_in(*asset, book)).collect::<Vec<_>>())?;
+        let rates = self
+            .pools
+            .read(|_, book| assets.iter().map(|asset| self.pricing.wei_in(*asset, book)).collect::<Vec<_>>())?;
         let mut terms = HashMap::new();
         for (asset, rate) in assets.into_iter().zip(rates) {
             terms.insert(asset, self.terms(asset, rate?, base_fee, excerpt.at.block).await?);

@@ -7,9 +7,10 @@ use market::lender::Opportunity;
 use market::pool::Pool;
 use mcp::prelude::*;
 
-use super::costs::{REFERENCE_DECIMALS, Terms};
+use super::costs::Terms;
 use crate::trading::coins::{Coin, Sum};
 use crate::trading::path::HopView;
+use crate::trading::pricing::REFERENCE_DECIMALS;
 
 /// A gain, or a loss.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -66,8 +67,7 @@ fn units(amount: Signed, decimals: u8) -> String {
 /// The cycle's name: a hash of its funding asset and its pools in order, in 16 hexadecimal digits.
 pub(super) fn id(funding: Address, pools: impl Iterator<Item = Address>) -> String {
     let bytes: Vec<u8> = std::iter::once(funding).chain(pools).flat_map(|address| address.to_vec()).collect();
-    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    kernel::ids::digest(&bytes)
 }
 
 impl OpportunityView {

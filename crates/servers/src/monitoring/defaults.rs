@@ -144,6 +144,33 @@ const SEEDS: &[Seed] = &[
         summary: "the upstream {target} was restarted {value} times within 10 minutes",
         runbook: "list_upstreams of the coordinator shows its last error; search of logging with its name shows what it wrote",
     },
+    Seed {
+        name: "trade-differs",
+        expr: "increase(flotilla_trade_differences_total[10m])",
+        condition: above(0.0),
+        for_seconds: 0,
+        severity: Warning,
+        summary: "{value} trades within 10 minutes came out otherwise than predicted or simulated",
+        runbook: "trades of production with `differing` shows the three figures side by side; others traded in the same block, or a pool is not what it seems",
+    },
+    Seed {
+        name: "trade-taken-back",
+        expr: "increase(flotilla_trades_taken_back_total[10m])",
+        condition: above(0.0),
+        for_seconds: 0,
+        severity: Critical,
+        summary: "a reorganisation took {value} trades back",
+        runbook: "history of execution says how they stand now: what was booked is taken off, and they are sent again while they hold",
+    },
+    Seed {
+        name: "kill-switch-on",
+        expr: "flotilla_kill_switch",
+        condition: is(1.0),
+        for_seconds: 0,
+        severity: Critical,
+        summary: "the kill switch is on: nothing is submitted",
+        runbook: "kill_switch_state of risk-management says who pulled it and why; resume of production when it is safe again",
+    },
 ];
 
 /// The rules.

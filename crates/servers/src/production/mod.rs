@@ -55,7 +55,7 @@ impl McpServer for Production {
 
     fn new(ports: &MarketPorts, _: Config) -> Result<Self, Fault> {
         let (currency, ports) = (ports.market.currency.clone(), &ports.kernel);
-        let gate = Gate::new(Arc::clone(&ports.store), ports.clock.clone());
+        let gate = Gate::new(Arc::clone(&ports.store), ports.clock.clone(), ports.chain.ground());
         let (clock, bus, chain) = (ports.clock.clone(), Arc::clone(&ports.bus), Arc::clone(&ports.chain));
         Ok(Self { gate, clock, bus, chain, currency })
     }

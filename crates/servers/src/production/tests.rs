@@ -1,4 +1,5 @@
 use expect_test::expect;
+use kernel::chain::Ground;
 use kernel::{Caller, Code, Role};
 use market::gate::{Fill, Outcome};
 use market::risk::{LimitsChange, Money, Proposal};
@@ -50,7 +51,7 @@ fn fill(units: i64, gross: &str) -> Fill {
 
 async fn bench() -> (Bench, Gate) {
     let bench = Bench::new::<Production>();
-    let gate = Gate::new(bench.world.store.clone(), bench.world.clock.clone());
+    let gate = Gate::new(bench.world.store.clone(), bench.world.clock.clone(), Ground::Real);
     (bench, gate)
 }
 

@@ -55,7 +55,7 @@ impl McpServer for RiskManagement {
 
     fn new(ports: &MarketPorts, _: Config) -> Result<Self, Fault> {
         let (currency, ports) = (ports.market.currency.clone(), &ports.kernel);
-        let gate = Gate::new(Arc::clone(&ports.store), ports.clock.clone());
+        let gate = Gate::new(Arc::clone(&ports.store), ports.clock.clone(), ports.chain.ground());
         Ok(Self { gate, clock: ports.clock.clone(), bus: Arc::clone(&ports.bus), currency })
     }
 

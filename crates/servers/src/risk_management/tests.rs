@@ -1,4 +1,5 @@
 use expect_test::expect;
+use kernel::chain::Ground;
 use kernel::{Code, Role};
 use market::gate::{Fill, Gate, Outcome};
 use market::risk::{LimitsChange, Money, Proposal};
@@ -45,7 +46,7 @@ fn fill(gross: i64, gas: i64) -> Fill {
 
 async fn bench() -> (Bench, Gate) {
     let bench = Bench::new::<RiskManagement>();
-    let gate = Gate::new(bench.world.store.clone(), bench.world.clock.clone());
+    let gate = Gate::new(bench.world.store.clone(), bench.world.clock.clone(), Ground::Real);
     gate.set_strategy("flash-arbitrage", true, "ann", None).await.unwrap();
     (bench, gate)
 }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use evm::{Config, Encodings, Parts, Places, SandboxConfig, open_node};
-use kernel::chain::{Address, Chain};
+use evm::{Config, Encodings, LendersConfig, Parts, Places, SandboxConfig, open_node};
+use kernel::Secret;
+use kernel::chain::{Address, Chain, Sender};
 use kernel::fake::World;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,6 +20,11 @@ pub(crate) struct Sandbox {
 /// A world with a sandbox chain in it. `None`, said aloud, where a developer has not fetched the tools; on a build server that is a
 /// failure.
 pub(crate) fn sandbox() -> Option<(World, Sandbox)> {
+    sandbox_of(SandboxConfig::default()).map(|(world, sandbox, _)| (world, sandbox))
+}
+
+/// The same, and what sends to it, by a configuration of the test's: the port is free, and nobody trades there but the test.
+pub(crate) fn sandbox_of(config: SandboxConfig) -> Option<(World, Sandbox, Arc<dyn Sender>)> {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
     let (named, ci) = (std::env::var_os("FLOTILLA_TOOLS_DIR"), std::env::var_os("CI").is_some());
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -26,11 +32,10 @@ pub(crate) fn sandbox() -> Option<(World, Sandbox)> {
     let (world, data) = (World::default(), tempfile::tempdir().unwrap());
     let (clock, tasks, metrics) = (world.clock.clone(), world.tasks.clone(), world.metrics.clone());
     let parts = Parts { clock, tasks, metrics, bus: Arc::clone(&world.bus) as _ };
-    let config =
-        Config { sandbox: SandboxConfig { port: 0, trader_ms: 0, ..SandboxConfig::default() }, ..Config::default() };
+    let config = Config { sandbox: SandboxConfig { port: 0, trader_ms: 0, ..config }, ..Config::default() };
     let places = Places { endpoints: Vec::new(), tools, data: data.path().into() };
-    let chain: Arc<dyn Chain> = match open_node(&config, &places, &parts) {
-        Ok(node) => Arc::new(node),
+    let node = match open_node(&config, &places, &parts) {
+        Ok(node) => node,
         Err(fault) if ci => panic!("{fault}"),
         Err(fault) => {
             let mut aloud = std::io::stderr().lock();
@@ -38,11 +43,29 @@ pub(crate) fn sandbox() -> Option<(World, Sandbox)> {
             return None;
         }
     };
+    let (chain, sender): (Arc<dyn Chain>, Arc<dyn Sender>) = (Arc::new(node.clone()), Arc::new(node));
     let world = world.chain(Arc::clone(&chain)).abi(Arc::new(Encodings));
-    Some((world, Sandbox { chain, _data: data }))
+    Some((world, Sandbox { chain, _data: data }, sender))
 }
 
 impl Sandbox {
+    /// The same chain as a node that somebody else runs, of which only lenders are known.
+    pub(crate) async fn as_a_node(&self, world: &World) -> Arc<dyn Chain> {
+        let endpoint = &self.chain.status().await.unwrap().endpoints[0].endpoint;
+        let lenders =
+            LendersConfig { balancer_v2_vault: Some(self.at("balancer-v2-vault").await), ..LendersConfig::default() };
+        let places = Places {
+            endpoints: vec![Secret::new(format!("http://{endpoint}"))],
+            tools: PathBuf::new(),
+            data: self._data.path().join("node"),
+        };
+        std::fs::create_dir(&places.data).unwrap();
+        let (clock, tasks, metrics) = (world.clock.clone(), world.tasks.clone(), world.metrics.clone());
+        let parts = Parts { clock, tasks, metrics, bus: Arc::clone(&world.bus) as _ };
+        let config = Config { lenders, poll_ms: 50, ..Config::default() };
+        Arc::new(open_node(&config, &places, &parts).unwrap())
+    }
+
     /// Where something was deployed.
     pub(crate) async fn at(&self, name: &str) -> Address {
         let status = self.chain.status().await.unwrap();

@@ -1,10 +1,11 @@
 //! What the servers that look at pools share: tokens and their amounts, exact ratios and how they are shown, the exchanges of a chain,
-//! and paths through pools.
+//! paths through pools, and what trades cost and are worth.
 
 pub(crate) mod coins;
 pub(crate) mod depth;
 pub(crate) mod exchanges;
 pub(crate) mod path;
+pub(crate) mod pricing;
 pub(crate) mod ratio;
 
 use kernel::health::Check;

@@ -3,7 +3,8 @@
 use kernel::chain::{Address, Amount};
 use kernel::{Fault, Result};
 use market::pool::{AnyPool, Pool, Quote, Way};
-use market::{Book, sizing};
+use market::search::{Hop, Search};
+use market::{Book, PoolId, sizing};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::One;
@@ -240,4 +241,21 @@ pub(crate) fn depth(leg: &Leg) -> Option<Amount> {
             held.to_integer().to_string().parse().ok()
         }
     }
+}
+
+/// Near the best input of a cycle: where the search would begin for it.
+pub(crate) fn near_best(book: &Book, funding: Address, hops: &[Hop], first: &Leg) -> f64 {
+    let mut search = Search::new(&[(funding, 1.0)], hops.len());
+    let all: Vec<PoolId> = book.iter().map(|(id, _)| id).collect();
+    search.follow(book, &all);
+    let found = search.candidates().iter().find(|candidate| candidate.cycle.hops() == hops);
+    // A cycle that gains nothing at the margin has none: any number will do.
+    let back = Leg { pool: first.pool.clone(), way: first.way.back() };
+    found.map_or_else(|| depth(&back).map_or(1.0, |held| f64::from(held.0) / 1e3), |candidate| candidate.input)
+}
+
+/// The amount that an estimate stands for.
+pub(crate) fn estimated(estimate: f64) -> Amount {
+    // The whole part of a finite number; what is out of range is a bad guess and no more.
+    format!("{:.0}", estimate.max(1.0)).parse().unwrap_or_else(|_| Amount::from(1))
 }

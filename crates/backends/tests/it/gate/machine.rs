@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use kernel::chain::Ground;
 use kernel::store::{Change, Entry, Store, Write};
 use kernel::{Clock, Code, Result};
 use market::Signed;
@@ -141,7 +142,7 @@ impl Store for Brittle {
 /// One act by a replica of its own, which dies when its time has come.
 async fn perform(store: &Arc<dyn Store>, clock: &Clock, act: &Act, death: Death) {
     let brittle = Arc::new(Brittle { inner: store.clone(), left: Mutex::new(death), died: Notify::new() });
-    let gate = Gate::new(brittle.clone(), clock.clone());
+    let gate = Gate::new(brittle.clone(), clock.clone(), Ground::Real);
     tokio::select! {
         fault = attempt(&gate, act) => {
             // What may be said no to; anything else is a bug.
@@ -183,7 +184,7 @@ fn breaks(exposure: &Exposure, lost: Money, drawdown: Money, limits: &Limits) ->
 
 /// What is true after every round, by the store alone.
 async fn hold(kit: &Kit, before: &BTreeMap<String, Reservation>, round: &Round) -> BTreeMap<String, Reservation> {
-    let gate = Gate::new(kit.other.store.clone(), kit.clock.clone());
+    let gate = Gate::new(kit.other.store.clone(), kit.clock.clone(), Ground::Real);
     let desk = gate.desk().await.unwrap();
     let open: BTreeMap<_, _> = gate.all_open().await.unwrap().into_iter().map(|one| (one.id.clone(), one)).collect();
     let mut summed = Exposure::default();
@@ -228,7 +229,7 @@ async fn hold(kit: &Kit, before: &BTreeMap<String, Reservation>, round: &Round) 
 }
 
 async fn run(kit: &Kit, rounds: Vec<Round>) {
-    let gate = Gate::new(kit.store.clone(), kit.clock.clone());
+    let gate = Gate::new(kit.store.clone(), kit.clock.clone(), Ground::Real);
     gate.set_strategy(STRATEGY, true, "ann", None).await.unwrap();
     let small = LimitsChange {
         open_notional_max: Some(Money::whole(300)),

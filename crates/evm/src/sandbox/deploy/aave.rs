@@ -2,12 +2,11 @@
 
 use alloy_primitives::U256;
 use kernel::Result;
-use kernel::chain::Address;
+use kernel::chain::{Address, created};
 use serde_json::{Value, json};
 
 use super::super::artefact;
 use super::super::plan::Plan;
-use super::super::rlp::created;
 use super::coins::{Coin, Coins, number};
 
 /// The lender's deployment.
@@ -71,7 +70,7 @@ fn core(plan: &mut Plan<'_>, coins: &Coins, feeds: &[Address]) -> Result<Aave> {
     let what = "Aave V3 price oracle over the feeds, from @aave/core-v3";
     let oracle = plan.deploy("aave-v3-oracle", what, artefact::AAVE_ORACLE, &args)?;
     plan.call(addresses, "setPriceOracle(address)", &[json!(oracle)])?;
-    let proxy = |number| Address(created(addresses.0, number));
+    let proxy = |number| created(addresses, number);
     Ok(Aave { addresses, pool: proxy(1), configurator: proxy(2) })
 }
 

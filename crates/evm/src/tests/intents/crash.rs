@@ -141,8 +141,8 @@ impl Gate for StopGate {
         self.0.allow(intent, purpose).await
     }
 
-    async fn close(&self, intent: &Intent) -> Result<Vec<Write>> {
-        self.0.close(intent).await
+    async fn change(&self, was: &Intent, now: &Intent) -> Result<Vec<Write>> {
+        self.0.change(was, now).await
     }
 }
 
@@ -167,6 +167,7 @@ async fn child() {
         clock: Clock::system(),
         chain: Arc::new(node.clone()),
         chain_id: 31_337,
+        realm: String::new(),
         sender: Arc::new(StopSender { inner: node, steps: Arc::clone(&steps) }),
         relay: None,
         wallet: signer.address(),

@@ -1,19 +1,17 @@
 //! The flash executor of `contracts/`: its creation code, calldata from a plain description, and what its errors and events say.
 //!
-//! Invariants:
+//! Invariants (their tests are in `evm`, which has the compiler and the node):
 //! - `contracts/FlashExecutor.json` is what the sources compile to; a test compiles them and compares.
 //! - The signatures here are those of its interface; a test compares them with it.
 
 use alloy_primitives::{U256, hex};
 use kernel::chain::{Abi, Address, Amount, Data, FeeRule, FlashSource, Log, Revert};
 use kernel::{Fault, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::Encodings;
-
 /// The compiled contract: its interface and creation code.
-pub(crate) const ARTEFACT: &str = include_str!("../../../contracts/FlashExecutor.json");
+pub const ARTEFACT: &str = include_str!("../../../contracts/FlashExecutor.json");
 const EXECUTE: &str =
     "execute((uint8,address,uint24,address,uint256,uint256,uint256,(address,address,uint24,bool)[]))(uint256)";
 const EXECUTED: &str = "event Executed(address indexed asset, uint8 indexed lender, address indexed source, uint256 amount, uint256 owed, \
@@ -39,7 +37,7 @@ pub const ERRORS: [&str; 16] = [
 ];
 
 /// Who lends, as the contract distinguishes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lender {
     /// A flash swap of a pair of Uniswap V2 or one of its forks.
     UniswapV2 {
@@ -57,7 +55,7 @@ pub enum Lender {
 }
 
 /// A kind of pool that a leg goes through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Venue {
     /// A pair of Uniswap V2 or one of its forks.
     V2 {
@@ -69,7 +67,7 @@ pub enum Venue {
 }
 
 /// One trade: all that the leg before gave, or the loan, for another token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leg {
     /// The pair or pool.
     pub pool: Address,
@@ -80,7 +78,7 @@ pub struct Leg {
 }
 
 /// What to borrow, which way to trade it, and what must come of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Who lends.
     pub lender: Lender,
@@ -162,7 +160,7 @@ impl Plan {
     ///
     /// # Errors
     /// A pair's fee is 100 % or more.
-    pub fn calldata(&self) -> Result<Data> {
+    pub fn calldata(&self, abi: &dyn Abi) -> Result<Data> {
         let venues = self.legs.iter().map(|leg| leg.venue);
         let fees = venues.filter_map(|venue| match venue {
             Venue::V2 { fee_millionths } => Some(fee_millionths),
@@ -175,7 +173,7 @@ impl Plan {
         let legs: Vec<Value> = self.legs.iter().map(Leg::coded).collect();
         let (amount, least) = (self.amount.to_string(), self.min_profit.to_string());
         let plan = json!([lender, self.source, fee, self.asset, amount, least, self.deadline_s, legs]);
-        Encodings.encode_call(EXECUTE, &[plan])
+        abi.encode_call(EXECUTE, &[plan])
     }
 }
 
@@ -186,8 +184,8 @@ pub fn profit(answer: &[u8]) -> Option<Amount> {
 }
 
 /// What a log of the executor says was carried out; none when it says something else.
-pub fn executed(log: &Log) -> Option<Executed> {
-    let decoded = Encodings.decode_log(EXECUTED, &log.topics, &log.data).ok()?;
+pub fn executed(abi: &dyn Abi, log: &Log) -> Option<Executed> {
+    let decoded = abi.decode_log(EXECUTED, &log.topics, &log.data).ok()?;
     let fields: serde_json::Map<String, Value> = decoded.args.into_iter().map(|arg| (arg.name, arg.value)).collect();
     serde_json::from_value(Value::Object(fields)).ok()
 }
@@ -196,15 +194,15 @@ pub fn executed(log: &Log) -> Option<Executed> {
 ///
 /// # Errors
 /// None in practice: the signatures are ours.
-pub fn refusal(revert: &[u8]) -> Result<Revert> {
-    Encodings.decode_revert(revert, &ERRORS.map(str::to_owned))
+pub fn refusal(abi: &dyn Abi, revert: &[u8]) -> Result<Revert> {
+    abi.decode_revert(revert, &ERRORS.map(str::to_owned))
 }
 
 /// The code that creates an executor for `owner`.
 ///
 /// # Errors
 /// None in practice: the compiled contract is ours.
-pub fn creation_code(owner: Address) -> Result<Data> {
+pub fn creation_code(abi: &dyn Abi, owner: Address) -> Result<Data> {
     #[derive(Deserialize)]
     struct Artefact {
         bytecode: String,
@@ -212,6 +210,6 @@ pub fn creation_code(owner: Address) -> Result<Data> {
     let unreadable = |why: String| Fault::internal(format!("the executor's artefact cannot be read: {why}"));
     let artefact: Artefact = serde_json::from_str(ARTEFACT).map_err(|error| unreadable(error.to_string()))?;
     let mut code = hex::decode(&artefact.bytecode).map_err(|error| unreadable(error.to_string()))?;
-    code.extend_from_slice(&Encodings.encode(&["address".to_owned()], &[json!(owner)])?);
+    code.extend_from_slice(&abi.encode(&["address".to_owned()], &[json!(owner)])?);
     Ok(code.into())
 }

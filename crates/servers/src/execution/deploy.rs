@@ -1,0 +1,133 @@
+//! Which flash executor is used, and `deploy_executor`.
+
+use kernel::chain::{Address, Amount, BlockId, Fees};
+use kernel::intents::{Rehearsal, Request, Route};
+use kernel::{Fault, Result};
+use market::gate::Mode;
+use market::risk::{Money, Proposal};
+use mcp::prelude::{Deserialize, JsonSchema, Serialize};
+
+use super::Execution;
+use super::gate::{DEPLOYED, deployed_key};
+use super::look::IntentView;
+use super::memo::{Memo, Rates};
+use super::paper;
+
+/// What the sandbox calls its executor.
+const SANDBOX_EXECUTOR: &str = "flash-executor";
+/// Who wants the fleet's own work on the chain.
+const UPKEEP: &str = "upkeep";
+
+/// What [`DEPLOY_EXECUTOR`](super::DEPLOY_EXECUTOR) takes.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeployRequest {
+    /// The idempotency key: the same key is the same deployment.
+    pub key: String,
+    /// What it offers per gas; what is usual now when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fees: Option<Fees>,
+}
+
+/// The executor that plans go to.
+pub(super) struct Executor {
+    pub(super) address: Address,
+    /// Where it comes from.
+    pub(super) origin: Origin,
+    /// What a simulation needs where it is only pretended.
+    pub(super) rehearsal: Option<Rehearsal>,
+}
+
+/// Where a flash executor comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The configuration names it.
+    Configured,
+    /// deploy_executor deployed it.
+    Deployed,
+    /// The sandbox has it.
+    Sandbox,
+    /// There is none yet: paper trades pretend one.
+    Pretended,
+}
+
+impl Execution {
+    /// The executor in use.
+    pub(super) async fn executor(&self) -> Result<Executor> {
+        let found = |address, origin| Executor { address, origin, rehearsal: None };
+        if let Some(address) = self.config.executor {
+            return Ok(found(address, Origin::Configured));
+        }
+        if let Some(address) = self.deployed().await? {
+            return Ok(found(address, Origin::Deployed));
+        }
+        let deployed = self.chain.deployments();
+        if let Some(sandbox) = deployed.iter().find(|deployment| deployment.name == SANDBOX_EXECUTOR) {
+            return Ok(found(sandbox.address, Origin::Sandbox));
+        }
+        let (rehearsal, address) = paper::rehearsal(self.abi.as_ref(), self.address())?;
+        Ok(Executor { address, origin: Origin::Pretended, rehearsal: Some(rehearsal) })
+    }
+
+    /// What deploy_executor deployed, if it is on this chain.
+    async fn deployed(&self) -> Result<Option<Address>> {
+        let chain_id = self.engine().await?.chain_id();
+        let Some(entry) = self.store.get(DEPLOYED, &deployed_key(chain_id, self.address())).await? else {
+            return Ok(None);
+        };
+        let address: Address = entry.value.parse()?;
+        let code = self.chain.code(address, BlockId::Latest).await?;
+        Ok((!code.is_empty()).then_some(address))
+    }
+
+    pub(super) async fn deploy_executor(&self, request: DeployRequest) -> Result<IntentView> {
+        let engine = self.engine().await?;
+        let (owner, offer) = (self.address(), self.offer(request.fees).await?);
+        let native = self.coins.coin(self.pricing.native()?).await;
+        let worth = self.pricing.worth(&native).await?;
+        let proposal = Proposal {
+            strategy: UPKEEP.into(),
+            pair: "deploy flash executor".into(),
+            notional: Money::ZERO,
+            at_risk: Money::ZERO,
+            gross: Money::ZERO,
+            gas_cost: Money::ZERO,
+            gas_price_wei: offer.ceiling_wei,
+            slippage_bps: 0,
+            tokens: [native.address].into(),
+            protocols: [UPKEEP.to_owned()].into(),
+            pools: Vec::new(),
+            oracle: None,
+            // It holds nothing open, so that REDUCING does not stop it.
+            reduces: true,
+            atomic: true,
+            upkeep: true,
+        };
+        let rates = Rates { asset: worth.rate, wei: worth.rate };
+        let memo = Memo { proposal, rates, trade: None, asset: native.address };
+        let paper = self.gate.desk().await?.mode == Mode::Paper;
+        if paper {
+            return Err(Fault::denied("the fleet is in paper mode")
+                .hint("paper trades pretend an executor; set_mode of production"));
+        }
+        let intent = engine
+            .submit(Request {
+                key: request.key,
+                to: None,
+                value_wei: Amount::default(),
+                data: market::executor::creation_code(self.abi.as_ref(), owner)?,
+                gas_limit: None,
+                access_list: Vec::new(),
+                fees: offer.fees,
+                fee_ceiling_wei: offer.ceiling_wei,
+                route: Route::Public,
+                valid_until_block: None,
+                paper,
+                rehearsal: None,
+                memo: memo.value()?,
+            })
+            .await?;
+        self.view(intent).await
+    }
+}
