@@ -27,12 +27,14 @@ mod anvil;
 mod artefact;
 mod deploy;
 mod plan;
+mod reporter;
 mod send;
 mod state;
 mod tools;
 mod trader;
 
 use anvil::Anvil;
+use reporter::Reporter;
 use state::Store;
 pub(crate) use tools::Tools;
 use trader::Trader;
@@ -239,15 +241,19 @@ impl Sandbox {
         Ok(record)
     }
 
-    /// Swaps at random, if that is wanted.
+    /// Swaps at random, and tells the feeds what comes of it, if that is wanted.
     async fn trade(&self, own: &Rpc) {
         let trader = self.market.read().as_ref().and_then(|market| {
             let (seed, every_ms) = (self.config.trader_seed, self.config.trader_ms);
             Trader::new(&market.accounts, &market.deployments, seed, every_ms)
         });
-        match trader {
-            Some(trader) => trader.trade(own).await,
-            None => std::future::pending().await,
+        let (market, swap) = (self.market.read().clone(), Duration::from_millis(self.config.trader_ms));
+        let reporter = market.and_then(|market| Reporter::new(&market.accounts, &market.deployments, swap));
+        match (trader, reporter) {
+            (Some(trader), Some(reporter)) => {
+                tokio::join!(trader.trade(own), reporter.report(own));
+            }
+            _ => std::future::pending().await,
         }
     }
 

@@ -34,7 +34,15 @@ const TRADERS_ETHER: u64 = 9_000;
 /// What the executor's owner is sent for gas, in whole coins, where it is none of the funded accounts.
 const OWNERS_ETHER: u64 = 100;
 
-/// Who trades at random.
+/// Which of the accounts tells the feeds their prices.
+const REPORTER: usize = 7;
+
+/// The account that tells the feeds their prices.
+pub(super) fn reporter(accounts: &[Address]) -> Option<Address> {
+    accounts.get(REPORTER).copied()
+}
+
+/// The account that swaps at random.
 pub(super) fn trader(accounts: &[Address]) -> Option<Address> {
     accounts.get(TRADER).copied()
 }

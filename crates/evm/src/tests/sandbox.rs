@@ -251,15 +251,18 @@ async fn first_swaps(seed: u64) -> Option<Vec<(kernel::chain::Address, String)>>
     let config = SandboxConfig { port: 0, trader_ms: 20, trader_seed: seed, ..SandboxConfig::default() };
     let data = tempfile::tempdir().unwrap();
     let sandbox = sandbox_with(Config { sandbox: config, ..Config::default() }, data.path().into(), data)?;
-    let trader = sandbox.account(8).await;
+    let (trader, reporter) = (sandbox.account(8).await, sandbox.account(7).await);
     loop {
         let head = sandbox.node.status().await.unwrap().head.number;
         let mut made = Vec::new();
-        // The market is the first two blocks; then nobody but the trader sends anything.
+        // The market is the first two blocks; then nobody but the trader sends anything, and who tells the feeds their prices.
         for number in 3..=head {
             for hash in sandbox.node.block(BlockId::Number(number)).await.unwrap().transactions {
                 let receipt = sandbox.mined(hash).await;
-                assert!(receipt.success && receipt.from == trader, "{receipt:?}");
+                assert!(receipt.success && [trader, reporter].contains(&receipt.from), "{receipt:?}");
+                if receipt.from == reporter {
+                    continue;
+                }
                 let last = receipt.logs.last().unwrap();
                 made.push((last.address, last.data.to_string()));
             }
@@ -278,4 +281,30 @@ async fn the_same_seed_makes_the_trader_swap_the_same() {
     assert_ne!(Some(&first), first_swaps(8).await.as_ref());
     let places: std::collections::BTreeSet<_> = first.iter().map(|(pool, _)| *pool).collect();
     assert!(places.len() > 3, "many pools: {places:?}");
+}
+
+#[tokio::test]
+async fn the_feeds_follow_the_market() {
+    let config = SandboxConfig { port: 0, trader_ms: 20, trader_seed: 3, ..SandboxConfig::default() };
+    let data = tempfile::tempdir().unwrap();
+    let config = Config { sandbox: config, ..Config::default() };
+    let Some(sandbox) = sandbox_with(config, data.path().into(), data) else { return };
+    let feed = sandbox.at("chainlink-feed-weth-usd").await;
+    let told = async || {
+        let round = "latestRoundData()(uint80,int256,uint256,uint256,uint80)";
+        let words = sandbox.view(feed, round, &[]).await.unwrap();
+        let word = |place: usize| serde_json::from_value::<kernel::chain::Amount>(words[place].clone()).unwrap().0;
+        (word(0), word(1))
+    };
+    let first = told().await;
+    while told().await == first {
+        tokio::task::yield_now().await;
+    }
+    let (pair, at) = (sandbox.at("uniswap-v2-pair-usdc-weth").await, kernel::chain::BlockId::Latest);
+    let held = async |token: &str| sandbox.node.token_balance(sandbox.at(token).await, pair, at).await.unwrap().0;
+    let pool = held("usdc").await * alloy_primitives::U256::from(10).pow(alloy_primitives::U256::from(20))
+        / held("weth").await;
+    let answer = told().await.1;
+    let off = answer.abs_diff(pool) * alloy_primitives::U256::from(1_000) / pool;
+    assert!(off < alloy_primitives::U256::from(30), "the feed says {answer}, the pool {pool}");
 }

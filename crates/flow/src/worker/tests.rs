@@ -162,12 +162,12 @@ async fn no_more_at_once_than_it_has_hands_and_each_in_order() {
     for _ in 0..5 {
         ids.push(bench.submit("gate").await);
     }
-    for turn in 0..5 {
-        bench.until(ids[turn], |task| task.state == State::Running).await;
+    for id in ids {
+        bench.until(id, |task| task.state == State::Running).await;
         let counts = bench.world.queue.counts().await.unwrap();
         assert!(counts[0].running <= 2);
         bench.gate.add_permits(1);
-        bench.until(ids[turn], |task| task.state == State::Done).await;
+        bench.until(id, |task| task.state == State::Done).await;
     }
 }
 

@@ -69,7 +69,7 @@ impl Online {
             .as_ref()
             .map_or_else(super::super::paper::wallet, |signer: &Arc<dyn Signer>| signer.address());
         let feed = Arc::clone(&pools) as Arc<dyn Pools>;
-        let ports = MarketPorts { kernel: world.ports(), pools: feed, wallet };
+        let ports = MarketPorts { pools: feed, wallet, ..MarketPorts::without_pools(world.ports()) };
         let service = mcp::Service::build::<Execution>(&ports, config, shared(&world)).unwrap();
         let bench = Bench::of(world, service);
         bench.start().await;
