@@ -17,7 +17,7 @@ struct Several {
 /// Every built server, split over the processes.
 const COORDINATOR: [&str; 4] = ["serve", "master-coordinator", "utilities", "--no-sandbox"];
 const CORE: [&str; 4] = ["serve", "coordination", "logging", "--no-sandbox"];
-const REST: [&str; 11] = [
+const REST: [&str; 12] = [
     "serve",
     "monitoring",
     "legacy",

@@ -211,26 +211,7 @@ async fn a_recording_replays_as_its_blocks_did_and_a_damaged_one_is_refused() {
         let refusal = shown("backtest", json!({ "recording": "sales" })).await;
         refusal.strip_prefix("invalid_argument: the recording `sales` is refused: ").unwrap_or(&refusal).to_owned()
     };
-    let starts = [
-        (whole[..whole.len() / 2].to_vec(), "it is torn or altered: "),
-        (whole[..whole.len() - 1].to_vec(), "it is torn or altered: "),
-        (b"not a recording".to_vec(), "it is torn or altered: "),
-        (
-            repacked(&whole, |text| text.replace(r#""reserve0":""#, r#""reserve0":"1"#)),
-            "it was altered: its lines have not the hash",
-        ),
-        (
-            repacked(&whole, |text| text.lines().next().unwrap().to_owned() + "\n"),
-            "it is torn: its last line is not the last",
-        ),
-        (repacked(&whole, |text| text.trim_end().to_owned()), "it is torn: its last line does not end"),
-        (
-            repacked(&whole, |text| text.replace(r#""version":1"#, r#""version":2"#)),
-            "it is of version 2, and version 1 is read here",
-        ),
-        (repacked(&whole, |_| "{}\n".to_owned()), "it is no recording"),
-    ];
-    for (bytes, start) in starts {
+    for (bytes, start) in damaged(&whole) {
         let refusal = refused(&bytes).await;
         assert!(refusal.starts_with(start), "{refusal}, not {start}");
     }
@@ -250,6 +231,29 @@ async fn a_recording_replays_as_its_blocks_did_and_a_damaged_one_is_refused() {
     ] {
         assert_eq!(shown("backtest", arguments).await, refusal);
     }
+}
+
+/// A recording torn, altered, of another version or none at all, each with what is said of it.
+fn damaged(whole: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
+    vec![
+        (whole[..whole.len() / 2].to_vec(), "it is torn or altered: "),
+        (whole[..whole.len() - 1].to_vec(), "it is torn or altered: "),
+        (b"not a recording".to_vec(), "it is torn or altered: "),
+        (
+            repacked(whole, |text| text.replace(r#""reserve0":""#, r#""reserve0":"1"#)),
+            "it was altered: its lines have not the hash",
+        ),
+        (
+            repacked(whole, |text| text.lines().next().unwrap().to_owned() + "\n"),
+            "it is torn: its last line is not the last",
+        ),
+        (repacked(whole, |text| text.trim_end().to_owned()), "it is torn: its last line does not end"),
+        (
+            repacked(whole, |text| text.replace(r#""version":1"#, r#""version":2"#)),
+            "it is of version 2, and version 1 is read here",
+        ),
+        (repacked(whole, |_| "{}\n".to_owned()), "it is no recording"),
+    ]
 }
 
 /// The recording with its text changed.
