@@ -74,7 +74,7 @@ fn a_limit_at_its_bound_trips_the_kill_switch_which_stays_until_a_person_resumes
     );
     wait_for("the agent looks again", LIMIT, || outcome(&runs()[0]).ends_with("the kill switch is on").then_some(()));
     assert_eq!(fleet.call("risk-management__kill_switch_state", json!({})), states);
-    let rows = fleet.cli(&["audit", "list", "--json", "100"]).json();
+    let rows = fleet.cli(&["audit", "list", "--json", "500"]).json();
     let pulled = rows.as_array().unwrap().iter().filter(|row| row["action"] == "kill_switch");
     assert_eq!(pulled.map(|row| row["role"].as_str().unwrap()).collect::<Vec<_>>(), ["agent:risk"], "{rows}");
     let events = fleet.call("coordination__read_topic", json!({ "topic": "fleet.risk" }))["events"].clone();

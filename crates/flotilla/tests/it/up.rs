@@ -52,7 +52,7 @@ fn modes_start_what_they_say() {
     check(
         "full",
         expect![
-            "blockchain-integration coordination data-providers dex-services legacy logging market-analysis master-coordinator monitoring production risk-management task-management utilities"
+            "blockchain-integration coordination data-providers dex-services execution legacy logging market-analysis master-coordinator monitoring production risk-management task-management utilities"
         ],
     );
     check("minimal", expect!["coordination logging master-coordinator monitoring utilities"]);
@@ -84,6 +84,7 @@ fn services_take_the_ports_of_the_catalog() {
         4003 coordination
         4004 data-providers
         4005 dex-services
+        4006 execution
         4018 legacy
         4020 logging
         4008 market-analysis

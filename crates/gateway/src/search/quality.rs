@@ -9,7 +9,7 @@ const ASKED: &[(&str, &str)] = &[
     // The chain, in its own words and in others'.
     ("balance of an account", "blockchain-integration__get_balance"),
     ("how much ETH does this address have", "blockchain-integration__get_balance"),
-    ("wallet balance", "blockchain-integration__get_balance"),
+    ("wallet balance", "execution__wallet or blockchain-integration__get_balance"),
     ("erc20 token balance", "blockchain-integration__get_balance"),
     ("get_balance", "blockchain-integration__get_balance"),
     ("getBalance", "blockchain-integration__get_balance"),
@@ -41,7 +41,7 @@ const ASKED: &[(&str, &str)] = &[
     ("is this address a contract", "blockchain-integration__resolve_contract"),
     ("which chain are we connected to", "blockchain-integration__chain_status"),
     ("rpc endpoint health", "blockchain-integration__chain_status"),
-    ("gas price now", "blockchain-integration__estimate_gas or blockchain-integration__chain_status"),
+    ("gas price now", "data-providers__gas_price"),
     // Helpers.
     ("keccak", "utilities__keccak256"),
     ("sha256", "utilities__hash"),
