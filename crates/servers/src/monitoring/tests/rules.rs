@@ -95,7 +95,7 @@ async fn a_fresh_fleet_has_rules_and_keeps_what_people_made_of_them() {
         answer["rules"].as_array().unwrap().iter().map(name).collect::<Vec<_>>()
     };
     let all = names(&watch.ask("list_rules", json!({})).await);
-    expect!["agent-down breaker-open chain-head-stale error-ratio latency log-errors log-lines-lost process-unreachable rpc-errors service-degraded service-down upstream-failing"].assert_eq(&all.join(" "));
+    expect!["agent-down breaker-open chain-head-stale error-ratio kill-switch-on latency log-errors log-lines-lost process-unreachable rpc-errors service-degraded service-down trade-differs trade-taken-back upstream-failing"].assert_eq(&all.join(" "));
     watch.ask("delete_rule", json!({"name": "latency"})).await;
     let mut changed = down(0);
     changed["name"] = "log-errors".into();
