@@ -39,7 +39,8 @@ impl Follower {
         if head.hash == at.hash {
             return self.audit_if_due().await.map(|()| false);
         }
-        let Some(base) = self.still_there(at).await? else {
+        let recent: Vec<At> = self.state.read().iter().flat_map(|followed| followed.recent.iter().copied()).collect();
+        let Some(base) = self.still_there(at, &recent).await? else {
             tracing::warn!(block = at.block, "the pools are read anew: the chain changed deeper than is remembered");
             *self.state.write() = None;
             return Ok(true);
@@ -72,9 +73,8 @@ impl Follower {
     }
 
     /// The newest step's end that is still on the chain.
-    async fn still_there(&self, at: At) -> Result<Option<At>> {
-        let recent: Vec<At> = self.state.read().iter().flat_map(|followed| followed.recent.iter().copied()).collect();
-        for known in std::iter::once(at).chain(recent.into_iter().rev().filter(|known| *known != at)) {
+    async fn still_there(&self, at: At, recent: &[At]) -> Result<Option<At>> {
+        for known in std::iter::once(at).chain(recent.iter().rev().copied().filter(|known| *known != at)) {
             match self.at(known.block).await {
                 Ok(now) if now == known => return Ok(Some(known)),
                 Ok(_) => {}
@@ -110,8 +110,12 @@ impl Follower {
     async fn begin(&self, exchanges: &[Exchange]) -> Result<bool> {
         let chain_id = self.node.rpc.chain_id().await?;
         if let Some(saved) = self.load(chain_id, exchanges) {
-            *self.state.write() = Some(saved);
-            return Ok(true);
+            let recent: Vec<At> = saved.recent.iter().copied().collect();
+            // A file of blocks that are not on the chain says nothing of it: taken again and again, it would be read for ever.
+            if self.still_there(saved.at, &recent).await?.is_some() {
+                *self.state.write() = Some(saved);
+                return Ok(true);
+            }
         }
         let head = self.node.wire_block(BlockId::Latest).await?.head;
         let first = exchanges.iter().map(|exchange| exchange.from_block).min().unwrap_or(0).min(head.number);

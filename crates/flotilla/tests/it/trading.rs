@@ -85,8 +85,10 @@ fn the_kill_switch_stops_submissions_until_a_person_resumes() {
     let (sent, then) = (nonce(), block());
     wait_for("the market moves on", TIME, || (block() > then + 10).then_some(()));
     assert_eq!(nonce(), sent);
-    let agent = fleet.call("master-coordinator__agent_runs", json!({ "agent": "execution" }));
-    assert!(agent.to_string().contains("kill_switch is on"), "{agent}");
+    wait_for("the agent says why", TIME, || {
+        let runs = fleet.call("master-coordinator__agent_runs", json!({ "agent": "execution" }));
+        runs.to_string().contains("kill_switch is on").then_some(())
+    });
     fleet.call("production__resume", json!({ "reason": "the drill is over" }));
     traded(&fleet, 1);
 }
