@@ -27,7 +27,7 @@ impl Engine {
             }
         }
         if gone {
-            return self.becomes(row, State::Replaced, "another transaction has its nonce").await;
+            return self.replaced(row).await;
         }
         if row.intent.state == State::Dropped {
             return Ok(());
@@ -38,6 +38,17 @@ impl Engine {
         let Some(newest) = row.intent.newest() else { return Ok(()) };
         let known = found(self.parts.chain.transaction(newest.hash).await)?;
         self.watch_public(row, &head, known).await
+    }
+
+    /// The nonce is used and no receipt found: another transaction's, unless the node still knows one of ours. It says so for a moment while
+    /// it takes in a block, and the next look finds the receipt.
+    async fn replaced(&self, row: Row) -> Result<()> {
+        for attempt in &row.intent.attempts {
+            if found(self.parts.chain.transaction(attempt.hash).await)?.is_some() {
+                return self.unsure(row, "the node has used the nonce and has no receipt of a transaction it knows").await;
+            }
+        }
+        self.becomes(row, State::Replaced, "another transaction has its nonce").await
     }
 
     async fn watch_public(&self, row: Row, head: &Head, known: Option<Transaction>) -> Result<()> {
