@@ -1,7 +1,8 @@
 //! Work that survives: what the fleet was asked to do is kept, gone on with by whoever is there, and not done twice where that would hurt.
 //!
-//! Engines over the kernel's ports; they know no backend, no server and no protocol. [`worker`] does tasks of the queue, [`schedules`] submits
-//! them by the clock.
+//! Engines over the kernel's ports; they know no backend, no server and no protocol. [`worker`] does tasks of the queue, [`remote`] is the same
+//! for workers in other programs, [`schedules`] submits tasks by the clock.
 
+pub mod remote;
 pub mod schedules;
 pub mod worker;

@@ -210,7 +210,9 @@ impl Gateway {
 
     /// What copies in other processes say of what they depend on; with several, each check names its copy.
     async fn checks_elsewhere(&self, copies: &[Instance]) -> Vec<Check> {
-        let looks = copies.iter().filter(|copy| copy.lost_ms.is_none()).map(|copy| async move {
+        // A worker in another program has no door to look at.
+        let looked_at = |copy: &&Instance| copy.lost_ms.is_none() && !copy.url.is_empty();
+        let looks = copies.iter().filter(looked_at).map(|copy| async move {
             let report = look("health", self.reach.health(copy, &self.ports.tasks)).await.and_then(|report| report);
             let checks =
                 report.map_or_else(|fault| vec![Check::down("health", fault.to_string())], |report| report.checks);
@@ -267,7 +269,7 @@ impl Gateway {
             kind,
             about: facts.map(|facts| facts.about.to_owned()).unwrap_or_default(),
             port: facts.map_or(0, |facts| facts.port),
-            url: running().next().map(|copy| copy.url.clone()),
+            url: running().map(|copy| copy.url.clone()).find(|url| !url.is_empty()),
             status: service_status(&copies, report.as_ref()),
             lost_ms: copies.iter().find_map(|copy| copy.lost_ms),
             instances: running().count().max(usize::from(local.is_some())) as u64,

@@ -26,7 +26,7 @@ pub struct Instance {
     pub service: String,
     /// Server or agent.
     pub kind: Kind,
-    /// Where it answers, without a path: `http://127.0.0.1:4017`.
+    /// Where it answers, without a path: `http://127.0.0.1:4017`. Empty of a worker in another program: it asks and is never asked.
     pub url: String,
     /// The process it lives in: unique per process start.
     pub process: String,

@@ -68,6 +68,13 @@ impl Registry {
         self.store.commit(writes).await.map(|_| ())
     }
 
+    /// The instance registered under an id.
+    pub async fn get(&self, id: &str) -> Result<Option<Instance>> {
+        let entry = self.store.get(SPACE, id).await?;
+        // Another version's words are as good as none: whoever lives says them anew.
+        Ok(entry.and_then(|entry| serde_json::from_str(&entry.value).ok()))
+    }
+
     /// Every registered instance, by service and id, and of services that have none the one that is lost.
     pub async fn list(&self) -> Result<Vec<Instance>> {
         let mut instances: Vec<Instance> = self.read(SPACE).await?.into_iter().map(|(instance, _)| instance).collect();

@@ -14,6 +14,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get, post};
 use bytes::Bytes;
+use flow::remote::Workers;
 use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, Request, header};
 use kernel::bus::{Bus, FLEET_TOPIC};
@@ -77,6 +78,8 @@ pub struct Doors {
     pub service: ServiceDoors,
     /// Events.
     pub bus: Arc<dyn Bus>,
+    /// Workers in other programs.
+    pub workers: Workers,
 }
 
 /// All routes of port 4000.
@@ -91,6 +94,7 @@ pub fn routes(doors: Doors) -> Router {
         .route("/servers/{name}/restart", post(restart_server))
         .route("/agents/{name}/restart", post(restart_agent))
         .route("/agents/{name}/tasks", post(submit_task))
+        .merge(crate::workers::routes())
         .route("/tasks/{name}", get(task))
         .route("/events", get(events))
         .route("/openapi.json", get(openapi))

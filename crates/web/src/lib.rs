@@ -15,6 +15,7 @@ pub mod service;
 pub mod status_page;
 pub mod tls;
 pub mod v1;
+pub mod workers;
 
 pub use coordinator::Coordinator;
 pub use listener::{Bound, bind};

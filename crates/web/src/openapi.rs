@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use flow::remote::{Finish, Heartbeat, Lease, Leave, Register};
 use maud::{DOCTYPE, html};
 use serde_json::{Map, Value, json};
 
@@ -12,6 +13,11 @@ struct Operation {
     about: &'static str,
     body: Option<Value>,
     stream: bool,
+}
+
+/// The schema of a body of ours.
+fn body<T: schemars::JsonSchema>() -> Value {
+    mcp::schema::input::<T>()
 }
 
 fn operations() -> Vec<Operation> {
@@ -63,6 +69,11 @@ fn operations() -> Vec<Operation> {
                 },
             }),
         ),
+        post("/agents/{name}/register", "Makes a worker in another program known", body::<Register>()),
+        post("/agents/{name}/lease", "Hands a worker tasks, waiting for one as long as it likes", body::<Lease>()),
+        post("/agents/{name}/heartbeat", "A worker's sign of life; says what to stop", body::<Heartbeat>()),
+        post("/agents/{name}/finish", "Ends tasks that a worker holds, fenced by `attempt`", body::<Finish>()),
+        post("/agents/{name}/leave", "Takes a worker out of the registry", body::<Leave>()),
         get("/tasks/{name}", "How a task stands and what came of it"),
         post(
             "/execute",
@@ -95,7 +106,8 @@ pub fn document(schemas: &HashMap<&'static str, Value>) -> Value {
                 "default": { "$ref": "#/components/responses/Problem" },
             },
         });
-        if let Some(body) = operation.body {
+        if let Some(mut body) = operation.body {
+            hoist(&mut body, &mut shared);
             entry["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body } } });
         }
         if operation.path.contains("{name}") {

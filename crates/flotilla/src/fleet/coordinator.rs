@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use flow::remote::{Finished, Heard, Leased, Registered};
 use gateway::command::Command;
 use gateway::coordinator::{RESTART_SERVICE, RestartServiceRequest, RestartServiceResponse};
 use gateway::status::{ServiceRow, SystemStatus, UpstreamRow};
@@ -119,6 +120,10 @@ impl Coordinator for Rest {
             ("/servers/{name}/restart", copies.clone()),
             ("/agents/{name}/restart", copies),
             ("/agents/{name}/tasks", mcp::schema::output::<SubmitTaskResponse>()),
+            ("/agents/{name}/register", mcp::schema::output::<Registered>()),
+            ("/agents/{name}/lease", mcp::schema::output::<Leased>()),
+            ("/agents/{name}/heartbeat", mcp::schema::output::<Heard>()),
+            ("/agents/{name}/finish", mcp::schema::output::<Finished>()),
             ("/tasks/{name}", mcp::schema::output::<kernel::queue::Task>()),
             ("/health", mcp::schema::output::<kernel::health::Report>()),
         ])

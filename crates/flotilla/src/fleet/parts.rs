@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use flow::remote::Workers;
 use gateway::remote::OverHttp;
 use gateway::upstream::{UpstreamSpec, Upstreams};
 use gateway::{Gateway, Setup};
@@ -67,6 +68,8 @@ pub struct Parts {
     pub doors: Tasks,
     /// Keeps services running.
     pub supervisor: Arc<Supervisor>,
+    /// Workers in other programs.
+    pub workers: Workers,
     /// This process, unique per start.
     pub process: String,
     /// The role of callers without a key, if there is one.
@@ -98,6 +101,7 @@ impl Parts {
         ensure_cli_key(&keys, &data).await?;
         let process = kernel::ids::new_id("p");
         let registry = Registry::new(Arc::clone(&database.store), clock.clone());
+        let workers = Workers::new(Arc::clone(&database.queue), registry.clone(), clock.clone());
         let supervisor = Supervisor::new(registry, Arc::clone(&database.bus), clock.clone(), process.clone());
         let (chain, wallet) = chain(loaded, &data, &database, &clock, &metrics, &tasks)?;
         let prices = prices(config, &database, &clock, &chain.chain)?;
@@ -135,6 +139,7 @@ impl Parts {
             data,
             supervisor,
             doors,
+            workers,
             process,
             anonymous: config.auth.anonymous_role.clone(),
             database,
@@ -166,6 +171,7 @@ impl Parts {
             guard: self.guard.clone(),
             service,
             bus: Arc::clone(&self.ports.bus),
+            workers: self.workers.clone(),
         }
     }
 

@@ -16,6 +16,7 @@ mod fixture;
 mod generated;
 mod harness;
 mod keys;
+mod python;
 mod rest;
 mod risk;
 mod sandbox;

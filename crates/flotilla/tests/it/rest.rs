@@ -180,6 +180,11 @@ fn the_openapi_document_is_whole_and_true() {
         POST /servers/{name}/restart
         POST /agents/{name}/restart
         POST /agents/{name}/tasks
+        POST /agents/{name}/register
+        POST /agents/{name}/lease
+        POST /agents/{name}/heartbeat
+        POST /agents/{name}/finish
+        POST /agents/{name}/leave
         GET /tasks/{name}
         POST /execute"#]]
     .assert_eq(&seen.join("\n"));

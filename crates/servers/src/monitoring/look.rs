@@ -174,7 +174,9 @@ impl Monitoring {
         }
         let deep = request.deep || request.service.is_some();
         let asked = stream::iter(instances).map(|instance| async move {
-            let checks = if deep { Some(self.ask_health(&instance).await) } else { None };
+            // A worker in another program has no door to ask at: what it says of itself stands.
+            let checks =
+                if deep && !instance.url.is_empty() { Some(self.ask_health(&instance).await) } else { None };
             (instance, checks)
         });
         let asked: Vec<(Instance, Option<Result<Report, Fault>>)> = asked.buffered(AT_ONCE).collect().await;
@@ -243,7 +245,7 @@ impl Monitoring {
         let reach = self.reach(&instances);
         let target = instances
             .iter()
-            .find(|instance| instance.service == request.target)
+            .find(|instance| instance.service == request.target && !instance.url.is_empty())
             .map_or_else(|| request.target.clone(), |own| format!("{}/health", own.url.trim_end_matches('/')));
         let probed = match target.strip_prefix("tcp://") {
             Some(rest) => probe_tcp(&reach, &target, rest, time).await,

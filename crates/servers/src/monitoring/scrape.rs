@@ -141,7 +141,8 @@ impl Scraper {
 /// series go on after a restart.
 fn processes(instances: &[Instance], own: &str) -> BTreeMap<String, Target> {
     let mut by_process: BTreeMap<&str, Vec<&Instance>> = BTreeMap::from([(own, Vec::new())]);
-    for instance in instances {
+    // A worker in another program has no door to read.
+    for instance in instances.iter().filter(|instance| !instance.url.is_empty()) {
         by_process.entry(&instance.process).or_default().push(instance);
     }
     let mut targets = BTreeMap::new();

@@ -1,0 +1,1 @@
+"""Where the first documentation has the class of custom agents: `from agents.base_agent import BaseAgent`."""
