@@ -10,8 +10,8 @@ use kernel::catalog::SERVICES;
 use kernel::fleet::{Instance, Kind};
 use kernel::health::Status;
 use kernel::queue::{
-    CLAIM_MAX, Claim, Claimed, Ending, Failure, Filter, Holding, LEASE_MS_MAX, LEASE_MS_MIN, LIST_MAX, NewTask, Outcome, Policy, Progress,
-    Queue, Renew, Renewal, State, TYPES_MAX, Task, TaskId, check_name, worth_retrying,
+    CLAIM_MAX, Claim, Claimed, Ending, Failure, Filter, Holding, LEASE_MS_MAX, LEASE_MS_MIN, LIST_MAX, NewTask,
+    Outcome, Policy, Progress, Queue, Renew, Renewal, State, TYPES_MAX, Task, TaskId, check_name, worth_retrying,
 };
 use kernel::registry::Registry;
 use kernel::{Caller, Clock, Code, Fault, Result};
@@ -351,7 +351,8 @@ impl Workers {
     /// The types of which tasks wait, or are held by workers that may be dead.
     async fn waiting(&self, queue: &str) -> Result<Vec<String>> {
         let counts = self.queue.counts().await?.into_iter();
-        let mut of_it: Vec<_> = counts.filter(|of| of.queue == queue && of.queued + of.delayed + of.running > 0).collect();
+        let mut of_it: Vec<_> =
+            counts.filter(|of| of.queue == queue && of.queued + of.delayed + of.running > 0).collect();
         // Those that could begin first, if they are more than one claim may name.
         of_it.sort_by_key(|of| std::cmp::Reverse(of.queued));
         Ok(of_it.into_iter().take(TYPES_MAX).map(|of| of.task_type).collect())

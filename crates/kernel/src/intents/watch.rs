@@ -45,7 +45,9 @@ impl Engine {
     async fn replaced(&self, row: Row) -> Result<()> {
         for attempt in &row.intent.attempts {
             if found(self.parts.chain.transaction(attempt.hash).await)?.is_some() {
-                return self.unsure(row, "the node has used the nonce and has no receipt of a transaction it knows").await;
+                return self
+                    .unsure(row, "the node has used the nonce and has no receipt of a transaction it knows")
+                    .await;
             }
         }
         self.becomes(row, State::Replaced, "another transaction has its nonce").await

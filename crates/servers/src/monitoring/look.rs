@@ -175,8 +175,7 @@ impl Monitoring {
         let deep = request.deep || request.service.is_some();
         let asked = stream::iter(instances).map(|instance| async move {
             // A worker in another program has no door to ask at: what it says of itself stands.
-            let checks =
-                if deep && !instance.url.is_empty() { Some(self.ask_health(&instance).await) } else { None };
+            let checks = if deep && !instance.url.is_empty() { Some(self.ask_health(&instance).await) } else { None };
             (instance, checks)
         });
         let asked: Vec<(Instance, Option<Result<Report, Fault>>)> = asked.buffered(AT_ONCE).collect().await;
