@@ -104,14 +104,14 @@ pub fn routes(doors: Doors) -> Router {
         .route("/mcp/{server}", any(mcp_one))
         .route("/sse", any(sse))
         .route("/messages", any(sse))
-        .with_state(doors.clone());
+        .with_state(Arc::new(doors.clone()));
     rest.merge(health_routes(&doors.service))
         .merge(crate::v1::routes(doors.service))
         .fallback(crate::service::not_found)
 }
 
 async fn index(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -123,7 +123,7 @@ async fn index(
 macro_rules! read {
     ($name:ident) => {
         async fn $name(
-            State(doors): State<Doors>,
+            State(doors): State<Arc<Doors>>,
             ConnectInfo(remote): ConnectInfo<SocketAddr>,
             headers: HeaderMap,
         ) -> Result<Response, Problem> {
@@ -138,7 +138,7 @@ read!(agents);
 read!(upstreams);
 
 async fn command(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Bytes,
@@ -155,7 +155,7 @@ struct RestartBody {
 }
 
 async fn restart_server(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -165,7 +165,7 @@ async fn restart_server(
 }
 
 async fn restart_agent(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -188,7 +188,7 @@ async fn restart(
 }
 
 async fn submit_task(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path(agent): Path<String>,
     headers: HeaderMap,
@@ -199,7 +199,7 @@ async fn submit_task(
 }
 
 async fn task(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
     headers: HeaderMap,
@@ -223,7 +223,7 @@ struct EventsQuery {
 
 /// Events as they come, each with its place as the SSE id, so that a client that comes back misses none.
 async fn events(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
@@ -268,7 +268,7 @@ fn follow(bus: Arc<dyn Bus>, topic: String, after: u64) -> impl Stream<Item = Re
     .flatten()
 }
 
-async fn openapi(State(doors): State<Doors>) -> Response {
+async fn openapi(State(doors): State<Arc<Doors>>) -> Response {
     axum::Json(crate::openapi::document(&doors.coordinator.schemas())).into_response()
 }
 
@@ -286,7 +286,7 @@ struct McpQuery {
 }
 
 async fn mcp_all(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Query(query): Query<McpQuery>,
     request: Request<axum::body::Body>,
@@ -297,7 +297,7 @@ async fn mcp_all(
 
 /// The transport of revision 2024-11-05, in front of the whole fleet.
 async fn sse(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     request: Request<axum::body::Body>,
 ) -> Result<Response, Problem> {
@@ -306,7 +306,7 @@ async fn sse(
 }
 
 async fn mcp_one(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path(server): Path<String>,
     request: Request<axum::body::Body>,

@@ -137,7 +137,7 @@ pub fn routes(doors: ServiceDoors) -> Router {
         .route("/mcp", any(mcp))
         .route("/sse", any(sse))
         .route("/messages", any(sse))
-        .with_state(doors.clone())
+        .with_state(Arc::new(doors.clone()))
         .merge(health_routes(&doors))
         .merge(crate::intake::routes(&doors))
         .merge(crate::v1::routes(doors))
@@ -164,7 +164,7 @@ fn probes(doors: HealthDoors) -> Router {
 }
 
 async fn mcp(
-    State(doors): State<ServiceDoors>,
+    State(doors): State<Arc<ServiceDoors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     request: Request<axum::body::Body>,
 ) -> Result<Response, Problem> {
@@ -173,7 +173,7 @@ async fn mcp(
 }
 
 async fn sse(
-    State(doors): State<ServiceDoors>,
+    State(doors): State<Arc<ServiceDoors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     request: Request<axum::body::Body>,
 ) -> Result<Response, Problem> {

@@ -26,7 +26,7 @@ use crate::service::ServiceDoors;
 /// The route.
 pub fn routes(doors: ServiceDoors) -> Router {
     let hosts = from_fn_with_state(Arc::clone(&doors.door), known_hosts);
-    Router::new().route("/execute", post(execute)).layer(hosts).with_state(doors)
+    Router::new().route("/execute", post(execute)).layer(hosts).with_state(Arc::new(doors))
 }
 
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ struct Execute {
 }
 
 async fn execute(
-    State(doors): State<ServiceDoors>,
+    State(doors): State<Arc<ServiceDoors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Bytes,

@@ -4,6 +4,7 @@
 //! sign of life would bury the rest.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Path, State};
@@ -18,7 +19,7 @@ use crate::coordinator::{Doors, read_json};
 use crate::problem::Problem;
 
 /// The routes, to be put among the coordinator's.
-pub fn routes() -> Router<Doors> {
+pub fn routes() -> Router<Arc<Doors>> {
     Router::new()
         .route("/agents/{name}/register", post(register))
         .route("/agents/{name}/lease", post(lease))
@@ -30,7 +31,7 @@ pub fn routes() -> Router<Doors> {
 type Answer<T> = Result<axum::Json<T>, Problem>;
 
 async fn register(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -41,7 +42,7 @@ async fn register(
 }
 
 async fn lease(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -53,7 +54,7 @@ async fn lease(
 }
 
 async fn heartbeat(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -64,7 +65,7 @@ async fn heartbeat(
 }
 
 async fn finish(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -75,7 +76,7 @@ async fn finish(
 }
 
 async fn leave(
-    State(doors): State<Doors>,
+    State(doors): State<Arc<Doors>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
     headers: HeaderMap,
