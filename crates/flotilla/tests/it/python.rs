@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::harness::{Fleet, Home, Ran, http, process, tools, wait_for};
-use std::time::Duration;
 
 /// How long the tests of the SDK itself may take.
 const SUITE: Duration = Duration::from_secs(120);
@@ -94,7 +94,9 @@ fn the_class_of_the_first_documentation_runs_unchanged() {
     wait_for("it is registered", RECOVERY, || agents(&fleet, "custom-agent"));
     let task = submit(&fleet, "custom-agent", &json!({ "task_type": "anything", "payload": { "any": 1 } }));
     assert_eq!(until_done(&fleet, &task)["result"], json!({ "result": "completed" }));
-    assert_eq!(fleet.get("/status").ok()["status"], "healthy");
+    assert_eq!(agents(&fleet, "custom-agent").unwrap()["status"], "healthy");
+    let looked = fleet.call("monitoring__health", json!({ "service": "custom-agent" }));
+    assert_eq!(looked["status"], "healthy", "nobody asks at a door that it has not: {looked}");
     process::send(agent.pid(), libc::SIGTERM);
     let status = wait_for("it ends", RECOVERY, || agent.0.try_wait().unwrap());
     assert!(status.success(), "{status}");
@@ -170,7 +172,7 @@ fn a_coordinator_that_is_killed_and_comes_back_loses_no_agent_and_no_result() {
     fleet.process.kill();
     // It ends while nobody can hear it.
     std::fs::write(fleet.home.path("go"), "").unwrap();
-    fleet.process = fleet.home.start(&["up", "--no-sandbox", "--mode", "dev"]);
+    fleet.process = fleet.home.start(&["up", "--no-sandbox"]);
     way.lead(Some(fleet.url()));
     let row = until_done(&fleet, &before);
     assert!(row["result"]["attempt"].is_u64(), "{row}");
