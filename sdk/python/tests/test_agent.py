@@ -178,7 +178,7 @@ class Agents(unittest.IsolatedAsyncioTestCase):
             lease_seconds = 0.6
             at_once = 1
 
-            def on_task(self, task_type: str, task_data: Any) -> Any:  # type: ignore[override]
+            def on_task(self, task_type: str, task_data: Any) -> Any:
                 nonlocal done
                 self.progress(0.25)
                 assert released.wait(SECONDS)
