@@ -9,7 +9,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, ConnectOptions, Sqlite, SqliteTransaction};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Sqlite, SqliteTransaction};
 
 /// How long a writer waits for another process's transaction, or for its turn in this one.
 const BUSY: Duration = Duration::from_secs(10);
@@ -123,6 +123,26 @@ impl Db {
         }
         tx.commit().await.map_err(fault)
     }
+}
+
+/// Copies a database as it is at one moment, whoever writes it meanwhile, to a file that is not there yet.
+pub(crate) async fn copy(from: &Path, to: &Path) -> Result<()> {
+    let Some(name) = to.to_str() else { return Err(Fault::invalid(format!("{} is not text", to.display()))) };
+    let options = SqliteConnectOptions::new().filename(from).busy_timeout(BUSY).disable_statement_logging();
+    let mut connection = options.connect().await.map_err(fault)?;
+    let copied = sqlx::query("VACUUM INTO $1").bind(name).execute(&mut connection).await.map_err(fault);
+    connection.close().await.map_err(fault)?;
+    copied.map(|_| ())
+}
+
+/// What SQLite finds wrong with a database file.
+pub(crate) async fn flaws(path: &Path) -> Result<Option<String>> {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging();
+    let mut connection = options.connect().await.map_err(fault)?;
+    let found: Result<String> =
+        sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut connection).await.map_err(fault);
+    connection.close().await.map_err(fault)?;
+    found.map(|found| (found != "ok").then_some(found))
 }
 
 /// Held while a file is opened: two processes that turn one new file to write-ahead logging at once would refuse each other.

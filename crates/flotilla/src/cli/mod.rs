@@ -2,6 +2,7 @@
 
 mod api;
 mod audit;
+mod backup;
 mod completions;
 mod config;
 mod connect;
@@ -91,6 +92,10 @@ pub enum Command {
     Mcp(mcp::Mcp),
     /// List and verify the audit trail
     Audit(audit::Audit),
+    /// Put all that the fleet keeps into one file; it may be running
+    Backup(backup::Backup),
+    /// Put a backup into a data folder that is new or empty
+    Restore(backup::Restore),
     /// Print a completion script
     Completions(completions::Completions),
     /// Print the version
@@ -145,6 +150,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
                 Command::Token(command) => command.run(global).await,
                 Command::Mcp(command) => command.run(global).await,
                 Command::Audit(command) => command.run(global).await,
+                Command::Backup(command) => command.run(global).await,
+                Command::Restore(command) => command.run(global).await,
                 _ => Err(Fault::internal("a command without a home")),
             }
         }),

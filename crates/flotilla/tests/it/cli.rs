@@ -159,8 +159,7 @@ fn help_is_there_for_every_command_and_nothing_talks_on_stdout() {
     let help = home.cli(&["--help"]).ok();
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names: Vec<&str> = commands.map(|line| line.split_whitespace().next().unwrap()).collect();
-    let wanted =
-        "up serve status ps server tool logs restart doctor config token connect mcp audit completions version";
+    let wanted = "up serve status ps server tool task logs restart doctor config token connect mcp audit backup restore completions version";
     for name in wanted.split(' ') {
         assert!(names.contains(&name), "{name} in {names:?}");
         assert!(home.cli(&[name, "--help"]).ok().contains("Usage: flotilla "), "{name}");

@@ -6,6 +6,7 @@
 
 mod agents;
 mod audit;
+mod backup;
 mod bad_input;
 mod cli;
 mod clients;

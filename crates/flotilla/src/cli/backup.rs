@@ -1,0 +1,93 @@
+//! `backup` and `restore`: all that the fleet keeps, in one file, and back.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use backends::backup::{self, Manifest};
+use kernel::clock::timestamp;
+use kernel::{Clock, Fault};
+use serde_json::json;
+
+use super::{Global, output};
+
+/// Put all that the fleet keeps into one file; it may be running.
+#[derive(Debug, clap::Args)]
+pub struct Backup {
+    /// The file to write [default: flotilla-TIME.backup]
+    file: Option<PathBuf>,
+}
+
+/// Put a backup into a data folder that is new or empty.
+#[derive(Debug, clap::Args)]
+pub struct Restore {
+    /// The backup
+    file: PathBuf,
+    /// Only look whether it is whole
+    #[arg(long)]
+    check: bool,
+}
+
+impl Backup {
+    /// Runs the command. Needs no running fleet, and disturbs none.
+    pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
+        let data = global.load(Vec::new())?.config.fleet.data_dir;
+        if !data.join(backends::sqlite::FILE).is_file() {
+            return Err(Fault::not_found(format!("{} is no data folder of a fleet", data.display()))
+                .hint("say --data-dir, or set FLOTILLA_DATA_DIR"));
+        }
+        let clock = Clock::system();
+        let file = self.file.unwrap_or_else(|| {
+            let time: String = timestamp(clock.now_ms()).chars().filter(|c| !"-:.".contains(*c)).collect();
+            format!("flotilla-{time}.backup").into()
+        });
+        let manifest = backup::create(&data, &file, crate::VERSION, &clock).await?;
+        if global.json {
+            output::json(&json!({ "file": file, "manifest": manifest }))?;
+        } else {
+            output::say(&format!("{}: {}", file.display(), told(&manifest)));
+            output::say("it has the fleet's keys in it: keep it where only you can read it");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Restore {
+    /// Runs the command.
+    pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
+        if self.check {
+            let manifest = backup::check(&self.file).await?;
+            return tell(global, &json!({ "whole": true, "manifest": manifest }), || {
+                format!("{} is whole: {}", self.file.display(), told(&manifest))
+            });
+        }
+        let loaded = global.load(Vec::new())?;
+        let data = &loaded.config.fleet.data_dir;
+        let manifest = backup::restore(&self.file, data).await?;
+        let database = backends::sqlite::open(&loaded.config.store, data, Clock::system()).await?;
+        let audit = database.audit.verify().await;
+        database.close().await;
+        let audit = audit?;
+        if let Some(row) = audit.broken_at {
+            let reason = audit.reason.as_deref().unwrap_or("its hash is wrong");
+            return Err(Fault::conflict(format!("restored, but row {row} of the audit trail does not fit: {reason}"))
+                .hint("it was so when the backup was made, or somebody altered the backup and its manifest"));
+        }
+        tell(global, &json!({ "data_dir": data, "audit_rows": audit.rows, "manifest": manifest }), || {
+            format!("{}: {}; {} rows of the audit trail verified", data.display(), told(&manifest), audit.rows)
+        })
+    }
+}
+
+fn tell(global: &Global, answer: &serde_json::Value, say: impl FnOnce() -> String) -> Result<ExitCode, Fault> {
+    if global.json {
+        output::json(answer)?;
+    } else {
+        output::say(&say());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(manifest: &Manifest) -> String {
+    let (files, bytes) = (manifest.files.len(), manifest.bytes());
+    format!("{files} files, {bytes} bytes, of {} by flotilla {}", timestamp(manifest.made_ms), manifest.version)
+}
