@@ -1,4 +1,4 @@
-//! The figures Flotilla is held to, measured in release: `cargo run --release -p benches -- start|calls|market|simulate|tasks|all`.
+//! The figures Flotilla is held to, measured in release: `cargo run --release -p benches -- start|calls|market|simulate|tasks|workflows|all`.
 //!
 //! Everything stays on loopback and is bounded in count and time. Linux only: processor time and memory are read from `/proc`.
 
@@ -11,6 +11,7 @@ mod simulate;
 mod start;
 mod table;
 mod tasks;
+mod workflows;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -18,7 +19,7 @@ use std::process::{Command, ExitCode};
 /// Anything that may go wrong ends the run with a message.
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-const USAGE: &str = "start|calls|market|simulate|tasks|all [--mcp-proxy PROGRAM]";
+const USAGE: &str = "start|calls|market|simulate|tasks|workflows|all [--mcp-proxy PROGRAM]";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -40,7 +41,7 @@ async fn run() -> Fallible<()> {
         [what, "--mcp-proxy", program] => (what, Some(PathBuf::from(program))),
         _ => return Err(USAGE.into()),
     };
-    if !["start", "calls", "market", "simulate", "tasks", "all"].contains(&what) {
+    if !["start", "calls", "market", "simulate", "tasks", "workflows", "all"].contains(&what) {
         return Err(USAGE.into());
     }
     if matches!(what, "market" | "all") {
@@ -52,7 +53,10 @@ async fn run() -> Fallible<()> {
     if matches!(what, "tasks" | "all") {
         say(&tasks::run().await?);
     }
-    if matches!(what, "market" | "simulate" | "tasks") {
+    if matches!(what, "workflows" | "all") {
+        say(&workflows::run().await?);
+    }
+    if matches!(what, "market" | "simulate" | "tasks" | "workflows") {
         return Ok(());
     }
     let binary = built()?;

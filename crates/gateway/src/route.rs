@@ -10,8 +10,8 @@ use mcp::toolbox::Router;
 use mcp::wire::{Id, Params, Request};
 use mcp::{Ctx, Reply, RpcError};
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
 use crate::table::{Entry, Table};
@@ -106,6 +106,14 @@ impl Router for Gateway {
         let params = Params::of(&json!({ "name": tool, "arguments": arguments })).map_err(fault_of)?;
         let request = Request { id: Id::Number(0), method: "tools/call".into(), params };
         call(self, &table, entry, request, ctx).await.map_err(fault_of)
+    }
+
+    fn takes(&self, server: &str, tool: &str) -> Option<Option<Value>> {
+        let table = self.table();
+        let entry = table.get(&crate::names::tool(server, tool));
+        let schema = |entry: &Entry| serde_json::from_str(splice::get(entry.listing.get(), "inputSchema")?).ok();
+        // A schema that is not there takes anything.
+        Some(entry.map(|entry| schema(entry).unwrap_or(Value::Bool(true))))
     }
 }
 

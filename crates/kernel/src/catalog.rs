@@ -47,7 +47,7 @@ pub const SERVICES: &[Service] = &[
     server("foundry-integration", 4007, "forge, anvil and cast", false),
     server("market-analysis", 4008, "liquidity, spreads, arbitrage opportunities", true),
     server("monitoring", 4009, "health probes, metrics, alert rules, objectives", true),
-    server("orchestration", 4010, "durable workflows", false),
+    server("orchestration", 4010, "durable workflows", true),
     server("production", 4011, "strategies, modes, profit and loss, kill switch", true),
     server("quality", 4012, "static analysis and test runners", false),
     server("recovery", 4013, "incidents, playbooks, snapshots, backup", false),

@@ -192,3 +192,10 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// Our messages are lower case; other people's libraries' are not.
+pub fn lower(message: &str) -> String {
+    let mut chars = message.chars();
+    let first = chars.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect::<String>().trim_end_matches('.').to_owned()
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Fault;
+
 /// Largest request body a door reads, in bytes.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
 /// Deepest nesting of a JSON body.
@@ -62,6 +64,34 @@ impl Bucket {
         let passed_ms = (now_ms - self.at_ms).max(0) as f64;
         self.level + passed_ms * self.per_second / 1_000.0 >= self.burst
     }
+}
+
+/// Refuses JSON nested deeper than `max`, before anything recursive reads it.
+pub fn check_json_depth(body: &[u8], max: usize) -> Result<(), Fault> {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for &byte in body {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > max {
+                    return Err(Fault::invalid(format!("nested deeper than {max} levels")));
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The candidate most like `word`, if one is near enough to be a slip: for "did you mean".

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use kernel::{Caller, Code, Fault, Trace};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::ctx::Ctx;
@@ -18,6 +19,11 @@ use crate::wire;
 pub trait Router: Send + Sync {
     /// Calls `tool` of `server`, with the permissions of `ctx`'s caller.
     async fn call(&self, server: &str, tool: &str, arguments: Box<RawValue>, ctx: Ctx) -> Result<Reply, Fault>;
+
+    /// The JSON Schema of what a tool takes, if there is such a tool now; `None` where that cannot be told.
+    fn takes(&self, _server: &str, _tool: &str) -> Option<Option<Value>> {
+        None
+    }
 }
 
 /// A caller's view of all tools.
@@ -37,7 +43,7 @@ struct Answer<'a> {
     #[serde(borrow, default)]
     content: Option<&'a RawValue>,
     #[serde(rename = "_meta", default)]
-    meta: Option<serde_json::Value>,
+    meta: Option<Value>,
 }
 
 impl Toolbox {

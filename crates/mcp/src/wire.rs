@@ -277,30 +277,7 @@ fn not_an_object(text: &str) -> RpcError {
 
 /// Refuses JSON nested deeper than `max`, before anything recursive reads it.
 pub fn check_depth(body: &[u8], max: usize) -> Result<(), RpcError> {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for &byte in body {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > max {
-                    return Err(RpcError::invalid_request(format!("nested deeper than {max} levels")));
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    Ok(())
+    kernel::limits::check_json_depth(body, max).map_err(|fault| RpcError::invalid_request(fault.message))
 }
 
 /// A result message.

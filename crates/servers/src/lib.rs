@@ -12,6 +12,7 @@ pub mod legacy;
 pub mod logging;
 pub mod market_analysis;
 pub mod monitoring;
+pub mod orchestration;
 pub mod outbound;
 mod percent;
 pub mod production;
@@ -31,8 +32,11 @@ use kernel::chain::{Data, Relay, Sender, Signer, Verdict};
 use kernel::{Fault, Ports};
 use market::feed::{Pools, Unfollowed};
 use mcp::service::{Service, Shared};
+use mcp::toolbox::Router;
+use mcp::{Ctx, Reply};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// `[market]` in `flotilla.toml`: what all that trades, values and counts must agree on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -75,6 +79,8 @@ pub struct MarketPorts {
     pub recordings: Option<PathBuf>,
     /// What sending takes.
     pub wallet: Wallet,
+    /// How the tools of the fleet are reached, by what acts for others: workflows.
+    pub router: Arc<dyn Router>,
 }
 
 /// What sending takes.
@@ -107,8 +113,19 @@ impl Sender for Nowhere {
     }
 }
 
+/// Stands where no other server is reached: every call is refused.
+pub struct NoRouter;
+
+#[async_trait]
+impl Router for NoRouter {
+    async fn call(&self, server: &str, tool: &str, _: Box<RawValue>, _: Ctx) -> Result<Reply, Fault> {
+        Err(Fault::not_configured(format!("no way to {server}.{tool} from here"))
+            .hint("the fleet's gateway is the way"))
+    }
+}
+
 impl MarketPorts {
-    /// The kernel's ports where no pools are followed.
+    /// The kernel's ports where no pools are followed and no other server is reached.
     pub fn without_pools(kernel: Ports) -> Self {
         Self {
             kernel,
@@ -116,6 +133,7 @@ impl MarketPorts {
             market: MarketConfig::default(),
             recordings: None,
             wallet: Wallet::none(),
+            router: Arc::new(NoRouter),
         }
     }
 }
@@ -169,6 +187,7 @@ servers! {
     legacy: Legacy,
     logging: Logging,
     monitoring: Monitoring,
+    orchestration: Orchestration,
     production: Production,
     risk_management: RiskManagement,
     task_management: TaskManagement,

@@ -16,3 +16,4 @@ mod registry;
 mod schedules;
 mod sqlite;
 mod store;
+mod workflows;

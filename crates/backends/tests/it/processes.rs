@@ -16,7 +16,7 @@ use crate::kit;
 /// How often each process does each thing.
 const EACH: u64 = 60;
 /// What a child says when it is at work.
-const AT_WORK: &str = "child at work";
+pub(crate) const AT_WORK: &str = "child at work";
 
 /// What a child does, told on its standard input; without one (an ignored test run by hand) it does nothing.
 #[tokio::test]
@@ -28,6 +28,7 @@ async fn child() {
         Some(("work", folder)) => work(Path::new(folder)).await,
         Some(("append", folder)) => append_forever(Path::new(folder)).await,
         Some(("tasks", folder)) => crate::queue::work_until_done(Path::new(folder)).await,
+        Some(("workflow", folder)) => crate::workflows::go_on(Path::new(folder)).await,
         _ => {}
     }
 }

@@ -17,6 +17,7 @@ mod task;
 mod token;
 mod tool;
 mod up;
+mod workflow;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +77,8 @@ pub enum Command {
     Tool(tool::Tool),
     /// Submit tasks, look at them, cancel and retry them
     Task(task::Task),
+    /// Define, start and follow workflows
+    Workflow(workflow::Workflow),
     /// Search and follow log lines
     Logs(logs::Logs),
     /// Restart a service
@@ -146,6 +149,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
                 Command::Restart(command) => command.run(global).await,
                 Command::Tool(command) => command.run(global).await,
                 Command::Task(command) => command.run(global).await,
+                Command::Workflow(command) => command.run(global).await,
                 Command::Logs(command) => command.run(global).await,
                 Command::Token(command) => command.run(global).await,
                 Command::Mcp(command) => command.run(global).await,

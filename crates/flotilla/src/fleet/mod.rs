@@ -91,6 +91,7 @@ pub async fn start(
     let doors = bind_all(config, &services, tls.is_some()).await?;
     let with_coordinator = services.iter().any(|service| service.role() == COORDINATOR);
     let with_agents = services.iter().any(|service| service.kind == Kind::Agent);
+    let with_workflows = services.iter().any(|service| service.role() == "orchestration");
     let dashboard =
         if with_coordinator { Some(bind_port(config, config.http.bind, DASHBOARD_PORT).await?) } else { None };
     let parts = Parts::build(loaded, output).await?;
@@ -126,8 +127,8 @@ pub async fn start(
         dashboard.serve(web::status_page::routes(page), tls, &parts.doors, parts.ports.metrics.clone());
     }
     supervisor.start(&parts.ports.tasks);
-    // Agents reach the servers of other processes too.
-    if with_coordinator || with_agents {
+    // Agents and workflows reach the servers of other processes too.
+    if with_coordinator || with_agents || with_workflows {
         gateway.follow_registry();
     }
     first_start(&supervisor).await;
@@ -283,7 +284,7 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
             let service = if spec.name == COORDINATOR {
                 mcp::Service::of(Arc::new(gateway::coordinator::Coordinator::of(&gateway)), shared)
             } else {
-                let ports = MarketPorts { kernel: ports.clone(), pools, wallet, market, recordings };
+                let ports = MarketPorts { kernel: ports.clone(), pools, wallet, market, recordings, router: gateway };
                 servers::build(spec.name, &ports, &config, shared)?
             };
             service.start(ports).await?;

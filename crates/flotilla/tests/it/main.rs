@@ -31,3 +31,4 @@ mod trading;
 mod up;
 mod upstream;
 mod views;
+mod workflows;

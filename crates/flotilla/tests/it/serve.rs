@@ -17,7 +17,7 @@ struct Several {
 /// Every built server, split over the processes.
 const COORDINATOR: [&str; 4] = ["serve", "master-coordinator", "utilities", "--no-sandbox"];
 const CORE: [&str; 4] = ["serve", "coordination", "logging", "--no-sandbox"];
-const REST: [&str; 12] = [
+const REST: [&str; 13] = [
     "serve",
     "monitoring",
     "legacy",
@@ -26,6 +26,7 @@ const REST: [&str; 12] = [
     "dex-services",
     "execution",
     "market-analysis",
+    "orchestration",
     "production",
     "risk-management",
     "task-management",

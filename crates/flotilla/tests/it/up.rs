@@ -52,7 +52,7 @@ fn modes_start_what_they_say() {
     check(
         "full",
         expect![
-            "blockchain-integration coordination data-providers dex-services execution legacy logging market-analysis master-coordinator monitoring production risk-management task-management utilities"
+            "blockchain-integration coordination data-providers dex-services execution legacy logging market-analysis master-coordinator monitoring orchestration production risk-management task-management utilities"
         ],
     );
     check("minimal", expect!["coordination logging master-coordinator monitoring utilities"]);
@@ -90,6 +90,7 @@ fn services_take_the_ports_of_the_catalog() {
         4008 market-analysis
         4000 master-coordinator
         4009 monitoring
+        4010 orchestration
         4011 production
         4014 risk-management
         4015 task-management

@@ -63,17 +63,23 @@ pub enum Missed {
 }
 
 impl Spec {
+    /// By a cron expression in a time zone.
+    ///
+    /// # Errors
+    /// When either is none.
+    pub(crate) fn cron(expression: &str, zone: &str) -> Result<Self> {
+        cron(expression)?;
+        time_zone(zone)?;
+        Ok(Self::Cron { expression: expression.into(), zone: zone.into() })
+    }
+
     /// The spec with what was left open filled in.
     ///
     /// # Errors
     /// When it is none.
     pub(super) fn checked(self, now_ms: UnixMs) -> Result<Self> {
         match self {
-            Self::Cron { expression, zone } => {
-                cron(&expression)?;
-                time_zone(&zone)?;
-                Ok(Self::Cron { expression, zone })
-            }
+            Self::Cron { expression, zone } => Self::cron(&expression, &zone),
             Self::Every { seconds, from_ms } => {
                 if !(EVERY_SECONDS_MIN..=EVERY_SECONDS_MAX).contains(&seconds) {
                     return Err(Fault::invalid(format!("an interval of {seconds} s"))

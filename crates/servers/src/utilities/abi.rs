@@ -5,8 +5,8 @@ use mcp::prelude::*;
 use serde_json::Value;
 
 use super::Utilities;
-use super::bounded::{STACK, check_size};
 use super::encodings::TEXT_MAX;
+use flow::bounded::{STACK, check_size};
 
 /// Longest signature or type, in bytes.
 const SIGNATURE_MAX: usize = 4 << 10;

@@ -4,7 +4,7 @@ use kernel::Fault;
 use num_bigint::BigInt;
 use num_traits::{Pow, Signed, Zero};
 
-use super::bounded::shown;
+use flow::bounded::shown;
 
 /// Largest exponent read, either way.
 const EXPONENT_MAX: i64 = 10_000;

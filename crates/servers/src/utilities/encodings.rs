@@ -3,10 +3,11 @@
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use kernel::fault::lower;
 use mcp::prelude::*;
 
 use super::Utilities;
-use super::bounded::check_size;
+use flow::bounded::check_size;
 
 /// Most bytes of text one call takes.
 pub(crate) const TEXT_MAX: usize = 1 << 20;
@@ -118,13 +119,6 @@ pub(crate) fn read_bytes(what: &str, text: &str, encoding: Encoding) -> Result<V
         Encoding::Base58 => bs58::decode(text).into_vec().map_err(|error| bad(error.to_string())),
         Encoding::Url => read_url(text).map_err(bad),
     }
-}
-
-/// Our messages are lower case; other people's libraries' are not.
-pub(crate) fn lower(message: &str) -> String {
-    let mut chars = message.chars();
-    let first = chars.next().map(|first| first.to_ascii_lowercase());
-    first.into_iter().chain(chars).collect::<String>().trim_end_matches('.').to_owned()
 }
 
 fn write_bytes(bytes: &[u8], encoding: Encoding) -> Result<String, Fault> {

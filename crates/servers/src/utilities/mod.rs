@@ -2,10 +2,9 @@
 //!
 //! Keeps nothing and reaches nothing: every answer follows from the request (and, for `uuid` and `timestamp`, from randomness and the
 //! clock). Invariants: amounts and numbers are never floating point; every input and answer is bounded; what may compute for long does
-//! so on a thread of its own, within a time limit that it keeps itself ([`bounded`]).
+//! so on a thread of its own, within a time limit that it keeps itself ([`flow::bounded`]).
 
 mod abi;
-mod bounded;
 mod calculate;
 mod decimal;
 mod encodings;
@@ -41,7 +40,7 @@ pub use text::{DiffRequest, DiffResponse, RegexMatch, RegexOperation, RegexReque
 pub use time::{Distance, TimestampRequest, TimestampResponse, UnixUnit};
 pub use units::{ConvertUnitsRequest, ConvertUnitsResponse, Unit};
 
-use bounded::Gate;
+use flow::bounded::Gate;
 
 /// `[servers.utilities]` in `flotilla.toml`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

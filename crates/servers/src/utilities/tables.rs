@@ -5,8 +5,9 @@ use mcp::prelude::*;
 use serde_json::{Map, Value};
 
 use super::Utilities;
-use super::bounded::{STACK, check, check_answer, check_size};
-use super::encodings::{TEXT_MAX, lower};
+use super::encodings::TEXT_MAX;
+use flow::bounded::{STACK, check, check_answer, check_size};
+use kernel::fault::lower;
 
 /// Most columns of a table.
 const COLUMNS_MAX: usize = 1_000;

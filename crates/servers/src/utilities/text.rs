@@ -7,8 +7,8 @@ use regex::{Captures, Regex, RegexBuilder};
 use similar::{ChangeTag, TextDiff};
 
 use super::Utilities;
-use super::bounded::{STACK, check, check_answer, check_size, ends};
 use super::encodings::TEXT_MAX;
+use flow::bounded::{STACK, check, check_answer, check_size, ends};
 
 /// Longest pattern, in bytes.
 const PATTERN_MAX: usize = 4 << 10;

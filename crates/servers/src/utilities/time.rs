@@ -6,8 +6,8 @@ use jiff::{RoundMode, Span, Timestamp, Unit, Zoned};
 use mcp::prelude::*;
 
 use super::Utilities;
-use super::bounded::{check_size, shown};
-use super::encodings::lower;
+use flow::bounded::{check_size, shown};
+use kernel::fault::lower;
 
 /// Longest text of an instant, a span or a zone.
 const TEXT_MAX: usize = 100;

@@ -7,8 +7,8 @@ use num_traits::Signed;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::Utilities;
-use super::bounded::{check_size, shown};
 use super::decimal::{Decimal, power_of_ten};
+use flow::bounded::{check_size, shown};
 
 /// Longest amount, in characters.
 const AMOUNT_MAX: usize = 200;

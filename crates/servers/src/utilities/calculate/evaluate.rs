@@ -10,8 +10,8 @@ use num_traits::{One, Signed, ToPrimitive, Zero};
 
 use super::PLACES_MAX;
 use super::parse::{Comparison, Expression, Operation};
-use crate::utilities::bounded::check;
 use crate::utilities::decimal::power_of_ten;
+use flow::bounded::check;
 
 /// Most bits of a numerator or a denominator: about 30,000 digits.
 const BITS_MAX: u64 = 100_000;

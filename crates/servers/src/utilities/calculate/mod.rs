@@ -13,8 +13,8 @@ use num_traits::One;
 
 use self::evaluate::{Answer, Evaluator};
 use super::Utilities;
-use super::bounded::{STACK, check_size};
 use super::decimal::{Decimal, power_of_ten};
+use flow::bounded::{STACK, check_size};
 
 /// Longest expression, in bytes.
 const EXPRESSION_MAX: usize = 4 << 10;

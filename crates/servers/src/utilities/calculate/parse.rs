@@ -4,8 +4,8 @@ use kernel::Fault;
 use num_bigint::BigInt;
 use num_rational::BigRational;
 
-use crate::utilities::bounded::check;
 use crate::utilities::decimal::{Decimal, power_of_ten};
+use flow::bounded::check;
 
 /// An operation on two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,15 @@
-//! Documents held to a JSON Schema.
+//! Documents held to a JSON Schema. Runs inside [`Gate::run`](crate::bounded::Gate::run) with a stack of [`STACK`].
 
 mod metered;
 
 use jsonschema::{Keyword, PatternOptions, ValidationError, Validator};
-use mcp::prelude::*;
+use kernel::Fault;
+use kernel::fault::lower;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::metered::{Item, Metered, Stop, look, within};
-use super::Utilities;
-use super::encodings::lower;
 
 /// Most errors one answer has.
 const ERRORS_MAX: usize = 100;
@@ -17,27 +18,14 @@ const GATHERING_LOOKS_MAX: u64 = 300_000;
 /// Longest message of one error, in characters.
 const MESSAGE_MAX: usize = 500;
 /// References make validation deep.
-const STACK: usize = 64 << 20;
+pub const STACK: usize = 64 << 20;
 /// A keyword of ours that looks at the time; a name that no schema has.
 const TICK: &str = "flotilla:tick";
 
-/// What [`VALIDATE_JSON_SCHEMA`](super::VALIDATE_JSON_SCHEMA) takes.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ValidateJsonSchemaRequest {
-    /// The schema, draft 2020-12 unless its `$schema` says otherwise. References reach only inside it.
-    pub schema: Value,
-    /// The document to hold to it.
-    pub document: Value,
-    /// Whether `format` is checked too (`email`, `date-time`, `uri`, …).
-    #[serde(default)]
-    pub formats: bool,
-}
-
-/// What [`VALIDATE_JSON_SCHEMA`](super::VALIDATE_JSON_SCHEMA) answers.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ValidateJsonSchemaResponse {
-    /// Whether the document fits.
+/// How a document fits its schema.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Whether it fits.
     pub valid: bool,
     /// What does not fit, at most 100 places.
     pub errors: Vec<SchemaError>,
@@ -54,16 +42,6 @@ pub struct SchemaError {
     pub schema_path: String,
     /// What is wrong.
     pub message: String,
-}
-
-impl Utilities {
-    pub(super) async fn validate_json_schema(
-        self: Arc<Self>,
-        request: ValidateJsonSchemaRequest,
-        _ctx: Ctx,
-    ) -> Result<ValidateJsonSchemaResponse, ToolError> {
-        Ok(self.gate.run("validate_json_schema", STACK, move || validate(request)).await?)
-    }
 }
 
 /// Fits everything or nothing, and looks at the limits. It is in every schema, because some schemas decide without a look at the
@@ -86,8 +64,30 @@ impl<'i> Keyword<'i, Metered> for Tick {
     }
 }
 
-fn validate(request: ValidateJsonSchemaRequest) -> Result<ValidateJsonSchemaResponse, Fault> {
-    let ValidateJsonSchemaRequest { mut schema, document, formats } = request;
+/// Refuses a schema that is none.
+///
+/// # Errors
+/// What is wrong with it; or the limits of the computation.
+pub fn check(schema: &Value) -> Result<(), Fault> {
+    built(schema.clone(), false).map(|_| ())
+}
+
+/// Holds `document` to `schema`: draft 2020-12 unless its `$schema` says otherwise, references only inside it, `format` only where `formats`.
+///
+/// # Errors
+/// When the schema is none, or the limits of the computation are reached.
+pub fn validate(schema: Value, document: &Value, formats: bool) -> Result<Verdict, Fault> {
+    let validator = built(schema, formats)?;
+    let valid = within(u64::MAX, || validator.is_valid(Item(document))).map_err(stopped)?;
+    if valid {
+        return Ok(Verdict { valid, errors: Vec::new(), more: false });
+    }
+    let (errors, more) = errors(&validator, document)?;
+    Ok(Verdict { valid, errors, more })
+}
+
+/// The validator of a schema.
+fn built(mut schema: Value, formats: bool) -> Result<Validator<Metered>, Fault> {
     if !schema.is_object() && !schema.is_boolean() {
         return Err(Fault::invalid("schema must be an object or a boolean").hint("a JSON Schema, draft 2020-12"));
     }
@@ -101,16 +101,10 @@ fn validate(request: ValidateJsonSchemaRequest) -> Result<ValidateJsonSchemaResp
             look();
             Ok(Box::new(Tick { fits: *fits == Value::Bool(true) }))
         });
-    let validator = match within(u64::MAX, || options.build(&schema)) {
-        Ok(built) => built.map_err(|error| bad_schema(&error))?,
-        Err(stop) => return Err(stopped(stop)),
-    };
-    let valid = within(u64::MAX, || validator.is_valid(Item(&document))).map_err(stopped)?;
-    if valid {
-        return Ok(ValidateJsonSchemaResponse { valid, errors: Vec::new(), more: false });
+    match within(u64::MAX, || options.build(&schema)) {
+        Ok(built) => built.map_err(|error| bad_schema(&error)),
+        Err(stop) => Err(stopped(stop)),
     }
-    let (errors, more) = errors(&validator, &document)?;
-    Ok(ValidateJsonSchemaResponse { valid, errors, more })
 }
 
 fn stopped(stop: Stop) -> Fault {

@@ -1,4 +1,7 @@
 //! jq programs over JSON, within limits on time, depth, steps and memory, and with no view of the machine.
+//!
+//! A program runs inside [`Gate::run`](crate::bounded::Gate::run) with a stack of [`STACK`]: the limits of one computation are those of its
+//! thread, and a thread may run several programs within them.
 
 mod access;
 mod arithmetic;
@@ -9,31 +12,27 @@ mod patterns;
 mod text;
 mod value;
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use jaq_core::compile::TermId;
 use jaq_core::load::parse::{Def, Term};
 use jaq_core::load::{Arena, File, Loader, lex, parse, span};
-use jaq_core::{Compiler, Ctx as JqCtx, Vars};
-use mcp::prelude::*;
-use schemars::{Schema, SchemaGenerator, json_schema};
+use jaq_core::{Compiler, Ctx, Lut, Vars};
+use kernel::fault::lower;
+use kernel::{Fault, UnixMs};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use self::natives::{Kind, Shared};
 use self::value::Val;
-use super::Utilities;
-use super::bounded::check_size;
-use super::encodings::{TEXT_MAX, lower};
+use crate::bounded::check_size;
 
 /// Longest program, in bytes: the interpreter nests as deep as programs do.
-const PROGRAM_MAX: usize = 8 << 10;
-/// Most outputs of one program.
-const OUTPUTS_MAX: usize = 10_000;
+pub const PROGRAM_MAX: usize = 8 << 10;
 /// Most bytes of all outputs.
 const OUTPUT_BYTES_MAX: usize = 4 << 20;
-/// Most variables.
-const VARIABLES_MAX: usize = 100;
 /// Chains of half a million links are dropped link within link; see [`meter`]. Only what is used takes memory.
-const STACK: usize = 512 << 20;
+pub const STACK: usize = 512 << 20;
 /// Under which name the program itself is known to the interpreter.
 const MAIN: &str = "flotilla_main";
 
@@ -53,107 +52,60 @@ def @tsv: [.[] | if isstring then gsub("\\\\"; "\\\\") | gsub("\t"; "\\t") | gsu
   elif . == null then "" elif isnumber or isboolean then tostring else error("\(.) cannot be a field of TSV") end] | join("\t");
 "#;
 
-/// Any JSON, kept to the last digit.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Exact(pub Box<RawValue>);
-
-impl Default for Exact {
-    fn default() -> Self {
-        Self(RawValue::NULL.to_owned())
-    }
+/// A program, ready to run any number of times on any thread.
+#[derive(Clone)]
+pub struct Program {
+    id: TermId,
+    lut: Arc<Lut<Kind>>,
 }
 
-impl JsonSchema for Exact {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Exact".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!(true)
-    }
-}
-
-/// What [`QUERY_JSON`](super::QUERY_JSON) takes.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct QueryJsonRequest {
-    /// The jq program, at most 8 KiB: `.items[] | select(.price > 10) | {name, price}`.
-    pub program: String,
-    /// What it runs on: any JSON, at most 1 MiB. Whole numbers keep all their digits.
-    #[serde(default)]
-    pub input: Exact,
-    /// Variables: `{"min": 3}` is `$min` in the program.
-    #[serde(default)]
-    pub variables: BTreeMap<String, Exact>,
-    /// At most this many outputs, 1 to 10,000.
-    #[serde(default = "thousand")]
-    #[schemars(range(min = 1, max = 10000))]
-    pub limit: usize,
-}
-
-fn thousand() -> usize {
-    1_000
-}
-
-/// What [`QUERY_JSON`](super::QUERY_JSON) answers.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct QueryJsonResponse {
+/// What a program gave.
+#[derive(Debug)]
+pub struct Outputs {
     /// The outputs, in order.
-    pub outputs: Vec<Exact>,
+    pub values: Vec<Box<RawValue>>,
     /// Whether the limit ended the program.
     pub limited: bool,
 }
 
-impl Utilities {
-    pub(super) async fn query_json(
-        self: Arc<Self>,
-        request: QueryJsonRequest,
-        _ctx: Ctx,
-    ) -> Result<QueryJsonResponse, ToolError> {
-        let now = self.clock.now_ms() as f64 / 1_000.0;
-        Ok(self.gate.run("query_json", STACK, move || query(&request, now)).await?)
+impl Program {
+    /// Reads a program that may use the variables `names`, each with its `$`.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or what it names that does not exist.
+    pub fn compile(program: &str, names: &[String]) -> Result<Self, Fault> {
+        check_size("program", program, PROGRAM_MAX)?;
+        let filter = compiled(program, names)?;
+        Ok(Self { id: filter.id, lut: Arc::new(filter.lut) })
     }
-}
 
-fn query(request: &QueryJsonRequest, now: f64) -> Result<QueryJsonResponse, Fault> {
-    check_size("program", &request.program, PROGRAM_MAX)?;
-    check_size("input", request.input.0.get(), TEXT_MAX)?;
-    if !(1..=OUTPUTS_MAX).contains(&request.limit) {
-        return Err(Fault::invalid(format!("limit is {}", request.limit)).hint(format!("1 to {OUTPUTS_MAX}")));
+    /// Runs it on JSON texts: the input, and a value for each variable. Whole numbers keep all their digits.
+    ///
+    /// # Errors
+    /// What a text, or the program itself, fails with; `too_large` or `timeout` when it uses up what it may.
+    pub fn run(&self, input: &str, values: &[(&str, &str)], now_ms: UnixMs, limit: usize) -> Result<Outputs, Fault> {
+        meter::begin();
+        let values = values.iter().map(|(name, value)| text::read(value).map_err(|fault| fault.context(name)));
+        let values = values.collect::<Result<_, _>>()?;
+        let input = text::read(input).map_err(|fault| fault.context("input"))?;
+        self.run_on(input, values, now_ms, limit)
     }
-    let (names, values) = variables(request)?;
-    let filter = compiled(&request.program, &names)?;
-    let shared = Shared { lut: filter.lut, now };
-    let input = text::read(request.input.0.get()).map_err(|fault| fault.context("input"))?;
-    let ctx = JqCtx::<Kind>::new(&shared, Vars::new(values));
-    outputs(filter.id.run((ctx, input)), request.limit)
-}
 
-/// The names of the variables, each with its `$`, and their values.
-fn variables(request: &QueryJsonRequest) -> Result<(Vec<String>, Vec<Val>), Fault> {
-    if request.variables.len() > VARIABLES_MAX {
-        let text = format!("{} variables", request.variables.len());
-        return Err(Fault::too_large(text).hint(format!("at most {VARIABLES_MAX}")));
+    /// Runs it on values, in the order of the variables' names.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_values(&self, input: &Value, values: &[&Value], now_ms: UnixMs, limit: usize) -> Result<Outputs, Fault> {
+        meter::begin();
+        let values = values.iter().map(|value| text::of_value(value)).collect();
+        self.run_on(text::of_value(input), values, now_ms, limit)
     }
-    let mut names = Vec::new();
-    let mut values = Vec::new();
-    for (name, value) in &request.variables {
-        let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if !letters || name.is_empty() || name.len() > 64 || name.starts_with(|first: char| first.is_ascii_digit()) {
-            return Err(
-                Fault::invalid("a variable's name").hint("1 to 64 letters, digits and _, not beginning with a digit")
-            );
-        }
-        check_size("a variable", value.0.get(), TEXT_MAX)?;
-        names.push(format!("${name}"));
-        values.push(text::read(value.0.get()).map_err(|fault| fault.context(format!("variables.{name}")))?);
+
+    fn run_on(&self, input: Val, values: Vec<Val>, now_ms: UnixMs, limit: usize) -> Result<Outputs, Fault> {
+        let shared = Shared { lut: Arc::clone(&self.lut), now: now_ms as f64 / 1_000.0 };
+        let ctx = Ctx::<Kind>::new(&shared, Vars::new(values));
+        outputs(self.id.run((ctx, input)), limit)
     }
-    Ok((names, values))
 }
 
 fn compiled(program: &str, names: &[String]) -> Result<jaq_core::Filter<Kind>, Fault> {
@@ -200,15 +152,15 @@ fn parsed(program: &str) -> Result<Term<&str>, Fault> {
     })
 }
 
-fn outputs<'a>(run: impl Iterator<Item = jaq_core::ValX<'a, Val>>, limit: usize) -> Result<QueryJsonResponse, Fault> {
-    let mut outputs = Vec::new();
+fn outputs<'a>(run: impl Iterator<Item = jaq_core::ValX<'a, Val>>, limit: usize) -> Result<Outputs, Fault> {
+    let mut values = Vec::new();
     let mut bytes = 0;
     for output in run {
         if let Some(fault) = meter::refusal() {
             return Err(fault);
         }
-        if outputs.len() == limit {
-            return Ok(QueryJsonResponse { outputs, limited: true });
+        if values.len() == limit {
+            return Ok(Outputs { values, limited: true });
         }
         let value = match output {
             Ok(value) => value,
@@ -226,11 +178,11 @@ fn outputs<'a>(run: impl Iterator<Item = jaq_core::ValX<'a, Val>>, limit: usize)
             );
         }
         let raw = RawValue::from_string(text).map_err(|error| Fault::internal(format!("output: {error}")))?;
-        outputs.push(Exact(raw));
+        values.push(raw);
     }
     match meter::refusal() {
         Some(fault) => Err(fault),
-        None => Ok(QueryJsonResponse { outputs, limited: false }),
+        None => Ok(Outputs { values, limited: false }),
     }
 }
 

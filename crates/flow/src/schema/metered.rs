@@ -12,7 +12,7 @@ use jsonschema::json::{Array, Json, Node, NodeIdentity, Object};
 use kernel::Fault;
 use serde_json::{Map, Number, Value};
 
-use crate::utilities::bounded::check;
+use crate::bounded::check;
 
 /// Why a validation was stopped.
 pub(super) enum Stop {

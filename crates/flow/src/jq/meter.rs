@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 
 use kernel::Fault;
 
-use crate::utilities::bounded::check;
+use crate::bounded::check;
 
 /// Most calls of definitions and turns of loops. Each may leave a link in a chain that is dropped link within link, so the stack has to
 /// bear as many.
@@ -30,6 +30,15 @@ thread_local! {
     static METER: Meter = const {
         Meter { steps: Cell::new(0), looks: Cell::new(0), live: Cell::new(0), refusal: RefCell::new(None) }
     };
+}
+
+/// Begins with a program: what an earlier one on this thread used up is not its.
+pub(super) fn begin() {
+    METER.with(|meter| {
+        meter.steps.set(0);
+        meter.looks.set(0);
+        meter.refusal.replace(None);
+    });
 }
 
 /// Ends the program at the next step or look. The first reason counts.

@@ -6,12 +6,13 @@ use std::rc::Rc;
 use indexmap::IndexMap;
 use jaq_json::Num;
 use kernel::Fault;
-use kernel::limits::JSON_DEPTH_MAX;
+use kernel::limits::{JSON_DEPTH_MAX, check_json_depth};
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::value::{Val, float};
-use crate::utilities::encodings::lower;
+use kernel::fault::lower;
 
 /// Digits from which on a whole number is kept as text: reading it takes time that grows with the square.
 const DIGITS_MAX: usize = 1_200;
@@ -27,7 +28,7 @@ pub(super) fn read(text: &str) -> Result<Val, Fault> {
 
 /// Reads JSON documents, one after the other.
 pub(super) fn read_all(text: &str) -> Result<Vec<Val>, Fault> {
-    mcp::wire::check_depth(text.as_bytes(), JSON_DEPTH_MAX).map_err(|error| Fault::invalid(error.message))?;
+    check_json_depth(text.as_bytes(), JSON_DEPTH_MAX)?;
     let documents = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     documents.map(|raw| value(raw.map_err(unreadable)?)).collect()
 }
@@ -58,6 +59,23 @@ fn value(raw: &RawValue) -> Result<Val, Fault> {
         Some(b'n') => Val::Null,
         _ => Val::number(number(text)),
     })
+}
+
+/// A value that was read already.
+pub(super) fn of_value(value: &Value) -> Val {
+    match value {
+        Value::Null => Val::Null,
+        Value::Bool(truth) => Val::Bool(*truth),
+        Value::Number(digits) => match digits.as_i64() {
+            Some(whole) => Val::Num(Num::from_integral(whole)),
+            None => Val::number(number(&digits.to_string())),
+        },
+        Value::String(text) => Val::text(text.as_str()),
+        Value::Array(items) => Val::array(items.iter().map(of_value).collect()),
+        Value::Object(fields) => {
+            Val::object(fields.iter().map(|(name, value)| (name.as_str().into(), of_value(value))).collect())
+        }
+    }
 }
 
 /// Reads a number as a program or JSON has it.

@@ -10,13 +10,13 @@ use kernel::{Fault, Tasks};
 use tokio::sync::Semaphore;
 
 /// The stack of a computation that does not go deep, in bytes.
-pub(crate) const STACK: usize = 16 << 20;
+pub const STACK: usize = 16 << 20;
 /// Largest answer, in bytes.
-pub(crate) const ANSWER_MAX: usize = 8 << 20;
+pub const ANSWER_MAX: usize = 8 << 20;
 
 /// Lets a few computations in at once.
 #[derive(Clone)]
-pub(crate) struct Gate {
+pub struct Gate {
     tasks: Tasks,
     permits: Arc<Semaphore>,
     time: Duration,
@@ -38,12 +38,12 @@ thread_local! {
 
 impl Gate {
     /// Lets `at_once` computations in at a time, each for `time` from when its turn comes.
-    pub(crate) fn new(tasks: Tasks, at_once: usize, time: Duration) -> Self {
+    pub fn new(tasks: Tasks, at_once: usize, time: Duration) -> Self {
         Self { tasks, permits: Arc::new(Semaphore::new(at_once)), time }
     }
 
     /// Runs `work` on a stack of `stack` bytes.
-    pub(crate) async fn run<T, F>(&self, name: &'static str, stack: usize, work: F) -> Result<T, Fault>
+    pub async fn run<T, F>(&self, name: &'static str, stack: usize, work: F) -> Result<T, Fault>
     where
         T: Send + 'static,
         F: FnOnce() -> Result<T, Fault> + Send + 'static,
@@ -71,7 +71,7 @@ impl Gate {
 ///
 /// # Errors
 /// `timeout` when its time is over, `too_large` when it is nested too deep.
-pub(crate) fn check() -> Result<(), Fault> {
+pub fn check() -> Result<(), Fault> {
     let Some(meter) = METER.get() else { return Ok(()) };
     if Instant::now() > meter.ends {
         let text = format!("it took longer than {} s", meter.time.as_secs());
@@ -85,12 +85,12 @@ pub(crate) fn check() -> Result<(), Fault> {
 }
 
 /// When the time of the computation on this thread is over.
-pub(crate) fn ends() -> Option<Instant> {
+pub fn ends() -> Option<Instant> {
     METER.get().map(|meter| meter.ends)
 }
 
 /// Refuses text of more than `max` bytes.
-pub(crate) fn check_size(what: &str, text: &str, max: usize) -> Result<(), Fault> {
+pub fn check_size(what: &str, text: &str, max: usize) -> Result<(), Fault> {
     if text.len() <= max {
         return Ok(());
     }
@@ -98,7 +98,7 @@ pub(crate) fn check_size(what: &str, text: &str, max: usize) -> Result<(), Fault
 }
 
 /// Refuses an answer of more than [`ANSWER_MAX`] bytes, before it is made.
-pub(crate) fn check_answer(size: usize) -> Result<(), Fault> {
+pub fn check_answer(size: usize) -> Result<(), Fault> {
     if size <= ANSWER_MAX {
         return Ok(());
     }
@@ -107,7 +107,7 @@ pub(crate) fn check_answer(size: usize) -> Result<(), Fault> {
 }
 
 /// The start of a text that may be long, for a message.
-pub(crate) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     const CHARS: usize = 60;
     match text.char_indices().nth(CHARS) {
         Some((at, _)) => format!("`{}…`", &text[..at]),

@@ -2,6 +2,7 @@
 //! would look at the machine (environment, files, clock, time zone).
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use jaq_core::box_iter::box_once;
 use jaq_core::data::HasLut;
@@ -21,7 +22,7 @@ pub(super) struct Kind;
 
 /// What every filter can see.
 pub(super) struct Shared {
-    pub(super) lut: Lut<Kind>,
+    pub(super) lut: Arc<Lut<Kind>>,
     /// Seconds since the Unix epoch.
     pub(super) now: f64,
 }
