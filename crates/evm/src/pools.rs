@@ -15,7 +15,7 @@ mod read;
 mod save;
 mod words;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,6 +60,8 @@ struct Followed {
     /// Where earlier steps ended, oldest first.
     recent: VecDeque<At>,
     book: Book,
+    /// The block in which each pool was made, by its factory's event.
+    made: HashMap<Address, At>,
     /// The pools taken out of use, as they stood when they were.
     quarantined: Vec<(Quarantined, AnyPool)>,
     last_audit: u64,
@@ -216,5 +218,9 @@ impl Pools for Follower {
         })?;
         look(followed.at, &followed.book);
         Ok(())
+    }
+
+    fn made_in(&self, pool: Address) -> Option<At> {
+        self.state.read().as_ref()?.made.get(&pool).copied()
     }
 }

@@ -8,11 +8,13 @@
 //! - Nothing leaves before its row is committed, and nothing new before the intents found at the start were looked at ([`Engine::reconcile`]).
 //! - A row changes only from the revision that was read: of two processes one wins. A nonce is given with its row, in one commit.
 //! - The gate is asked last before every send, the first, the repeated and the replacing ones.
-//! - What may have left is watched until its nonce is taken for good, by it or by another.
+//! - What may have left is watched until its nonce is taken for good, by it or by another. What had settled is opened again when the chain
+//!   has lost its block.
 //! - A replacement offers at least a tenth more of both fees; a transaction has no more gas than EIP-7825 allows.
 
 mod act;
 mod fees;
+mod lost;
 mod row;
 mod rows;
 mod step;
@@ -147,12 +149,15 @@ impl Engine {
     /// Returns how many are open.
     ///
     /// # Errors
-    /// When the store does not answer. What the chain's nodes fail with is each intent's [`Trouble`].
+    /// When the store does not answer, or the chain when it is asked whether what had settled is still there. What nodes fail with otherwise
+    /// is each intent's [`Trouble`].
     pub async fn reconcile(&self) -> Result<usize> {
+        let lost = self.reopen_lost().await;
         let keys = self.open_keys().await?;
         for key in &keys {
             self.step(key).await?;
         }
+        lost?;
         self.reconciled.store(true, Ordering::Release);
         Ok(keys.len())
     }

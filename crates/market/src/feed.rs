@@ -73,6 +73,9 @@ pub trait Pools: Send + Sync {
     /// [`Code::NotConfigured`](kernel::Code::NotConfigured) where no pools are followed,
     /// [`Code::Unavailable`](kernel::Code::Unavailable) until they have been read for the first time.
     fn look(&self, look: &mut dyn FnMut(At, &Book)) -> Result<()>;
+
+    /// The block in which a followed pool's factory told of it; `None` where that was not seen. No request is made.
+    fn made_in(&self, pool: Address) -> Option<At>;
 }
 
 impl dyn Pools {
@@ -98,5 +101,9 @@ impl Pools for Unfollowed {
 
     fn look(&self, _: &mut dyn FnMut(At, &Book)) -> Result<()> {
         Err(Fault::not_configured("no pools are followed here").hint("set ETHEREUM_RPC_URL, or start with the sandbox"))
+    }
+
+    fn made_in(&self, _: Address) -> Option<At> {
+        None
     }
 }

@@ -6,12 +6,15 @@
 //! - The desk's exposure is the sum of the reservations under `open/`, always.
 //! - An id is the trade's idempotency key: reserved once, settled or released once, and never again ([`SETTLED_KEPT_MS`]).
 //! - A reservation has no end of its own: what may be on its way to the chain counts until somebody says what became of it.
+//! - What a trade moved is in the [journal](crate::ledger) and in the balances by the commit that booked it; what a reorganisation took back is
+//!   reversed there, not deleted.
 //! - Nothing is remembered outside the store. The kill switch is read from it last before a send ([`Gate::clear_to_send`]).
 //! - What is done on the sandbox is kept apart from everything else, its mode too: its money is worth nothing.
 
 mod book;
 mod control;
 mod desk;
+mod journal;
 mod settle;
 
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use kernel::{Clock, Code, Fault, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use book::{DayRow, Holding, LedgerRow};
+pub use book::{DayRow, LedgerRow};
 pub use control::{CONFIRMATION_MS, Confirmation, ModeChange};
 pub use desk::{
     Admission, Books, Desk, Fill, Kill, LimitsRecord, Marks, Mode, Outcome, Reservation, STRATEGIES, Set,

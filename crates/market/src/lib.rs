@@ -15,6 +15,7 @@ pub mod feed;
 mod fixtures;
 pub mod gate;
 mod graph;
+pub mod ledger;
 pub mod lender;
 pub mod math;
 pub mod pool;

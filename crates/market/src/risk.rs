@@ -21,7 +21,7 @@ pub use money::Money;
 pub use stress::{Stress, StressOutcome, share_bps, stress, value_at_risk};
 
 /// A trade that somebody wants to make, as far as the rules look at it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proposal {
     /// The strategy that wants it.
@@ -77,6 +77,9 @@ pub struct PoolFacts {
     /// How long it has existed, in seconds; absent when that is not known.
     #[serde(default)]
     pub age_seconds: Option<u64>,
+    /// Why that is not known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub age_unknown: Option<String>,
     /// What it holds, in the reference currency; absent when that is not known.
     #[serde(default)]
     pub liquidity: Option<Money>,
@@ -235,6 +238,9 @@ pub struct Finding {
     /// The token, protocol or pool that the figure belongs to, where there are several.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub about: Option<String>,
+    /// Why the figure is not known, where that was said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unknown: Option<String>,
 }
 
 impl Finding {
@@ -242,7 +248,9 @@ impl Finding {
     pub fn in_words(&self) -> String {
         let rule = serde_json::to_value(self.rule).unwrap_or_default();
         let rule = rule.as_str().unwrap_or_default();
-        let figure = self.figure.as_deref().unwrap_or("not known");
+        let unknown =
+            || self.unknown.as_ref().map_or_else(|| "not known".to_owned(), |why| format!("not known ({why})"));
+        let figure = self.figure.clone().unwrap_or_else(unknown);
         let about = self.about.as_ref().map(|about| format!(" ({about})")).unwrap_or_default();
         let unit = if self.unit == "state" { String::new() } else { format!(" {}", self.unit) };
         format!("{rule} is {figure}, bound {}{unit}{about}", self.bound)

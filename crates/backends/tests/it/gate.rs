@@ -6,6 +6,7 @@ use kernel::chain::{Address, Amount, Ground};
 use kernel::store::{Expect, Write};
 use market::Signed;
 use market::gate::{Fill, Gate, Mode, ModeChange, Outcome};
+use market::ledger::{Account, Unit};
 use market::risk::{LimitsChange, Money, OracleFacts, PoolFacts, Proposal, Rule, TradingState};
 
 use crate::kit::{Kit, on_every_backend};
@@ -42,7 +43,7 @@ pub(crate) fn trade(notional: i64, number: u8) -> Proposal {
         slippage_bps: 10,
         tokens: [token(100), token(number)].into(),
         protocols: [format!("venue-{}", number % 3), "lender".into()].into(),
-        pools: vec![PoolFacts { address: token(200), age_seconds: None, liquidity: None }],
+        pools: vec![PoolFacts { address: token(200), age_seconds: None, age_unknown: None, liquidity: None }],
         oracle: Some(OracleFacts { deviation_bps: 5, age_ms: 1_000 }),
         reduces: false,
         atomic: true,
@@ -57,6 +58,7 @@ pub(crate) fn fill(gross: i64, gas: i64) -> Fill {
         units: if gross < 0 { units.negated() } else { units },
         predicted: None,
         simulated: None,
+        fee_units: Amount::from(0),
         gas_wei: Amount::from(gas.unsigned_abs()),
         tip_wei: Amount::from(0),
         gross: Money::whole(gross),
@@ -73,6 +75,11 @@ async fn two(kit: &Kit) -> (Gate, Gate) {
     let here = Gate::new(kit.store.clone(), kit.clock.clone(), Ground::Real);
     here.set_strategy(STRATEGY, true, "ann", None).await.unwrap();
     (here, Gate::new(kit.other.store.clone(), kit.clock.clone(), Ground::Real))
+}
+
+/// What the wallet holds of the funding asset, by the ledger.
+async fn held(gate: &Gate) -> Signed {
+    gate.balances(Mode::Paper).await.unwrap().of(&Account::Wallet, Unit::Token(token(100))).amount
 }
 
 async fn a_trade_is_reserved_and_settled_once(kit: Kit) {
@@ -94,7 +101,7 @@ async fn a_trade_is_reserved_and_settled_once(kit: Kit) {
     assert_eq!((desk.paper.open.trades, desk.paper.marks.total_net), (0, Money::whole(15)));
     assert!(desk.paper.open.by_token.is_empty());
     assert_eq!(here.trades(None, 10).await.unwrap()[0].1, booked);
-    assert_eq!(here.holdings(Mode::Paper).await.unwrap()[0].1.units, Signed::gain(Amount::from(20).0));
+    assert_eq!(held(&there).await, Signed::gain(Amount::from(20).0));
     assert_eq!(here.reserve("../a", &trade(1, 1), &[]).await.unwrap_err().code, Code::InvalidArgument);
 }
 
@@ -160,11 +167,21 @@ async fn what_a_reorganisation_undid_is_taken_back(kit: Kit) {
     let desk = here.desk().await.unwrap();
     assert_eq!((desk.paper.open.notional, desk.paper.marks.total_net), (Money::whole(100), Money::ZERO));
     assert_eq!(here.trades(None, 10).await.unwrap(), []);
-    assert_eq!(here.holdings(Mode::Paper).await.unwrap()[0].1, market::gate::Holding::default());
+    assert!(here.balances(Mode::Paper).await.unwrap().is_empty());
     let rows = here.days(Mode::Paper, 0, 9_999_999).await.unwrap();
     assert_eq!((rows.len(), rows[0].sums), (1, market::gate::LedgerRow::default()));
     here.settle("a", &Outcome::Filled(fill(21, 5)), &[]).await.unwrap();
     assert_eq!(here.days(Mode::Paper, 0, 9_999_999).await.unwrap()[0].sums.net, Money::whole(16));
+    // The journal forgets nothing: what was booked, its reversal, what was booked then.
+    let journal = there.journal(Mode::Paper, None, 10).await.unwrap();
+    let [(_, booked), (_, reversed), (_, again)] = journal.as_slice() else { panic!("{journal:?}") };
+    assert_eq!((booked.number, reversed.number, again.number), (1, 2, 3));
+    assert_eq!((booked.reverses, reversed.reverses, again.reverses), (None, Some(1), None));
+    assert_eq!(reversed.postings, booked.postings.reversed());
+    assert_eq!((reversed.trade.as_str(), reversed.block), ("a", Some(7)));
+    assert_eq!(there.balances(Mode::Paper).await.unwrap(), again.postings);
+    assert_eq!(held(&here).await, Signed::gain(Amount::from(21).0));
+    assert!(here.journal(Mode::Live, None, 10).await.unwrap().is_empty());
 }
 
 async fn limits_have_versions_and_loosening_is_asked_for(kit: Kit) {

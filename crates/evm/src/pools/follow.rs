@@ -1,6 +1,6 @@
 //! The beginning, and one step along the chain.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use kernel::chain::{Address, BlockId, Chain, Hash, Head, Log, LogFilter};
 use kernel::{Code, Fault, Result};
@@ -125,13 +125,14 @@ impl Follower {
             addresses: exchanges.iter().map(|exchange| exchange.factory).collect(),
             topics: vec![words::made()],
         };
-        let mut known = Vec::new();
+        let (mut known, mut made) = (Vec::new(), HashMap::new());
         for log in self.all_logs(filter).await? {
             if let Some(Said::Made(identity, tick_spacing)) = words::said(&log, exchanges)
                 && known.len() < self.config.pools_max
                 && self.wanted(identity.tokens)
             {
                 known.push(Known { identity, tick_spacing });
+                made.extend(block_of(&log).map(|at| (identity.address, at)));
             }
         }
         let mut book = Book::default();
@@ -145,7 +146,7 @@ impl Follower {
         let changed = changed.into_iter().filter_map(|id| book.get(id).map(Pool::address)).collect();
         let (last_audit, last_save) = (at.block, at.block);
         let recent = VecDeque::from([at]);
-        let followed = Followed { at, recent, book, quarantined: Vec::new(), last_audit, last_save, audited: 0 };
+        let followed = Followed { at, recent, book, made, quarantined: Vec::new(), last_audit, last_save, audited: 0 };
         *self.state.write() = Some(followed);
         self.save()?;
         self.tell_applied(at, changed, 0).await?;
@@ -183,6 +184,7 @@ impl Follower {
         if rolled_back > 0 {
             followed.book.roll_back(base.block + 1)?;
             followed.recent.retain(|known| known.block <= base.block);
+            followed.made.retain(|_, made| made.block <= base.block);
             let back: HashSet<Address> = followed.book.iter().map(|(_, pool)| pool.address()).collect();
             followed.quarantined.retain(|(why, _)| !back.contains(&why.pool));
         }
@@ -194,6 +196,7 @@ impl Follower {
                     let room = followed.book.len() < self.config.pools_max && self.wanted(identity.tokens);
                     if room && followed.book.find(identity.address).is_none() {
                         followed.book.join(block, Known { identity, tick_spacing }.new_made()?)?;
+                        followed.made.extend(block_of(log).map(|at| (identity.address, at)));
                     }
                 }
                 Some(Said::Happened(pool, event)) if followed.book.find(pool).is_some() => {
@@ -219,6 +222,11 @@ impl Follower {
         changed.extend(ids.into_iter().filter_map(|id| followed.book.get(id).map(Pool::address)));
         Ok(Step { at: end, changed, rolled_back, quarantined })
     }
+}
+
+/// The block that a log is in.
+fn block_of(log: &Log) -> Option<At> {
+    Some(At { block: log.block_number?, hash: log.block_hash? })
 }
 
 impl Followed {

@@ -1,6 +1,6 @@
 //! The file in the data folder: what was followed and up to where.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 
 use kernel::chain::Address;
@@ -17,7 +17,7 @@ const SAVE_EVERY_BLOCKS: u64 = 25;
 
 /// The file. Another chain's, another list of exchanges' or another limit's is none.
 #[derive(Serialize, Deserialize)]
-struct Saved<B, R, Q> {
+struct Saved<B, R, M, Q> {
     chain_id: u64,
     factories: Vec<Address>,
     tokens: Vec<Address>,
@@ -25,10 +25,11 @@ struct Saved<B, R, Q> {
     at: At,
     recent: R,
     book: B,
+    made: M,
     quarantined: Q,
 }
 
-type Read = Saved<Book, VecDeque<At>, Vec<(Quarantined, AnyPool)>>;
+type Read = Saved<Book, VecDeque<At>, HashMap<Address, At>, Vec<(Quarantined, AnyPool)>>;
 
 fn factories(exchanges: &[Exchange]) -> Vec<Address> {
     exchanges.iter().map(|exchange| exchange.factory).collect()
@@ -53,10 +54,10 @@ impl Follower {
             && saved.factories == factories(exchanges)
             && saved.tokens == self.config.tokens
             && saved.pools_max == self.config.pools_max;
-        let Saved { at, recent, mut book, quarantined, .. } = saved;
+        let Saved { at, recent, mut book, made, quarantined, .. } = saved;
         book.take_changed();
         let followed =
-            Followed { at, recent, book, quarantined, last_audit: at.block, last_save: at.block, audited: 0 };
+            Followed { at, recent, book, made, quarantined, last_audit: at.block, last_save: at.block, audited: 0 };
         same.then_some(followed)
     }
 
@@ -86,6 +87,7 @@ impl Follower {
                 at: followed.at,
                 recent: &followed.recent,
                 book: &followed.book,
+                made: &followed.made,
                 quarantined: &followed.quarantined,
             };
             let bytes = serde_json::to_vec(&saved);

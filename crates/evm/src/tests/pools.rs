@@ -150,6 +150,46 @@ async fn the_book_is_the_storage_after_trades_reorganisations_and_restarts() {
 }
 
 #[tokio::test]
+async fn a_pool_is_as_old_as_the_block_that_made_it() {
+    let Some(sandbox) = sandbox() else { return };
+    sandbox.node.status().await.unwrap();
+    let folder = sandbox.data.path().join("followed");
+    let followed = follower(&sandbox, &folder);
+    followed.catch_up().await;
+    let made = |followed: &Follower| {
+        let addresses: Vec<Address> = book(followed).iter().map(Pool::address).collect();
+        addresses.iter().map(|pool| (*pool, followed.made_in(*pool).unwrap())).collect::<Vec<_>>()
+    };
+    let known = made(&followed);
+    for (pool, at) in &known {
+        let head = sandbox.node.block(BlockId::Number(at.block)).await.unwrap().head;
+        assert_eq!(head.hash, at.hash, "{pool}");
+    }
+
+    // One more, seen while it is followed: its code is there from that block on.
+    let factory = sandbox.at("uniswap-v2-factory").await;
+    let tokens = [json!(sandbox.account(3).await), json!(sandbox.account(4).await)];
+    assert!(act(&sandbox, factory, "createPair(address,address)", &tokens).await);
+    followed.catch_up().await;
+    let [(pool, at)] = made(&followed).into_iter().filter(|one| !known.contains(one)).collect::<Vec<_>>()[..] else {
+        panic!("one new pool")
+    };
+    assert_eq!(at.hash, sandbox.node.block(BlockId::Latest).await.unwrap().head.hash);
+    let code = async |block| sandbox.node.code(pool, BlockId::Number(block)).await.unwrap();
+    assert!(code(at.block - 1).await.is_empty() && !code(at.block).await.is_empty());
+
+    // A restart knows it from the file; what the chain takes back was never made.
+    followed.save().unwrap();
+    drop(followed);
+    let again = follower(&sandbox, &folder);
+    again.catch_up().await;
+    assert_eq!(again.made_in(pool), Some(at));
+    sandbox.anvil("anvil_reorg", json!([1, []])).await;
+    again.catch_up().await;
+    assert_eq!((again.made_in(pool), made(&again)), (None, known));
+}
+
+#[tokio::test]
 async fn what_an_audit_finds_otherwise_leaves_and_comes_back_as_it_was_read() {
     let Some(sandbox) = sandbox() else { return };
     sandbox.node.status().await.unwrap();

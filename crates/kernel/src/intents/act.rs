@@ -3,7 +3,7 @@
 use super::row::{Attempt, Intent, Purpose, Route, State, Trouble};
 use super::rows::Row;
 use super::{ATTEMPTS_MAX, Engine, fees};
-use crate::chain::{Amount, Bundle, Data, Fees, Refusal, Signed, Unsigned, Verdict};
+use crate::chain::{Amount, Bundle, Data, Fees, Refusal, Relay, Signed, Unsigned, Verdict};
 use crate::{Code, Fault, Result};
 
 /// Gas of a transaction that does nothing.
@@ -132,15 +132,17 @@ impl Engine {
         let mut intent = row.intent.clone();
         intent.attempts.iter_mut().for_each(|attempt| attempt.raw = None);
         let at_ms = self.parts.clock.now_ms();
-        intent.attempts.push(Attempt { purpose, hash, raw: Some(raw), fees, at_ms, target_block: None, refused: None });
+        let raw = Some(raw);
+        let attempt = Attempt { purpose, hash, raw, fees, at_ms, target_block: None, refused: None, rehearsed: None };
+        intent.attempts.push(attempt);
         if intent.state == State::Recorded {
             intent.state = State::Signed;
         }
         self.replace(row, intent).await
     }
 
-    /// Asks the gate, then sends the newest signed bytes, then writes down what came of it.
-    pub(super) async fn dispatch(&self, row: Row) -> Result<()> {
+    /// Asks the gate, then sends the newest signed bytes, then writes down what came of it. A relay is first asked what they would do.
+    pub(super) async fn dispatch(&self, mut row: Row) -> Result<()> {
         let Some((purpose, Some(raw))) = row.intent.newest().map(|newest| (newest.purpose, newest.raw.clone())) else {
             return Ok(());
         };
@@ -151,17 +153,57 @@ impl Engine {
             },
             _ => None,
         };
+        let uuid = uuid(&row.intent);
+        let bundle = target.map(|block_number| Bundle { transactions: vec![raw.clone()], block_number, uuid });
+        let private = bundle.as_ref().zip(self.parts.relay.as_ref());
+        if let Some((bundle, relay)) = private {
+            match self.rehearse(row, purpose, bundle, relay.as_ref()).await? {
+                Some(rehearsed) => row = rehearsed,
+                None => return Ok(()),
+            }
+        } else if bundle.is_some() {
+            // Never to the public pool instead.
+            let gone = Fault::not_configured("there is no private relay any more").hint("configure it again");
+            return self.node_failed(row, &gone).await;
+        }
         if let Err(refused) = self.parts.gate.allow(&row.intent, purpose).await {
             return self.held_back(row, &refused).await;
         }
-        let verdict = match (target, &self.parts.relay) {
-            (Some(block_number), Some(relay)) => {
-                let bundle = Bundle { transactions: vec![raw], block_number, uuid: uuid(&row.intent) };
-                relay.send(&bundle).await.map(|_| Verdict::Taken)
-            }
-            _ => self.parts.sender.send(&raw).await,
+        let verdict = match private {
+            Some((bundle, relay)) => relay.send(bundle).await.map(|_| Verdict::Taken),
+            None => self.parts.sender.send(&raw).await,
         };
         self.sent(row, verdict, target).await
+    }
+
+    /// Has the relay run a bundle, which the gate must allow: from then on its bytes may have left. What would fail there is dropped. Not every
+    /// relay runs bundles; one that does not is sent it all the same.
+    async fn rehearse(
+        &self,
+        mut row: Row,
+        purpose: Purpose,
+        bundle: &Bundle,
+        relay: &dyn Relay,
+    ) -> Result<Option<Row>> {
+        if let Err(refused) = self.parts.gate.allow(&row.intent, purpose).await {
+            self.held_back(row, &refused).await?;
+            return Ok(None);
+        }
+        let told = match relay.simulate(bundle).await {
+            Ok(told) => told,
+            Err(fault) if fault.code == Code::Unsupported => return Ok(Some(row)),
+            Err(fault) => {
+                self.node_failed(row, &fault).await?;
+                return Ok(None);
+            }
+        };
+        let failed = (!told.success).then(|| told.error.clone().unwrap_or_else(|| "no reason given".into()));
+        if let Some(newest) = row.intent.attempts.last_mut() {
+            newest.rehearsed = Some(told);
+        }
+        let Some(why) = failed else { return Ok(Some(row)) };
+        self.becomes(row, State::Dropped, &format!("by the relay it would fail: {why}")).await?;
+        Ok(None)
     }
 
     async fn next_block(&self) -> Result<u64> {
@@ -171,8 +213,12 @@ impl Engine {
     async fn held_back(&self, row: Row, refused: &Fault) -> Result<()> {
         let mut intent = row.intent.clone();
         intent.why = Some(refused.message.clone());
+        if row.intent.trouble == Some(Trouble::HeldBack) && row.intent.why == intent.why {
+            return Ok(());
+        }
         // What has never left ends here; what may have left is watched, and asked for again.
-        if intent.state == State::Signed && intent.attempts.len() == 1 && intent.trouble.is_none() {
+        let shown = intent.newest().is_some_and(|newest| newest.rehearsed.is_some());
+        if intent.state == State::Signed && intent.attempts.len() == 1 && intent.trouble.is_none() && !shown {
             intent.state = State::Refused;
         } else {
             intent.trouble = Some(Trouble::HeldBack);

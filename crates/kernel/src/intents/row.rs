@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::chain::{Access, AccountOverride, Address, Amount, CallRequest, Data, Fees, Fork, Hash, Receipt, Refusal};
+use crate::chain::{
+    Access, AccountOverride, Address, Amount, BundleSimulation, CallRequest, Data, Fees, Fork, Hash, Receipt, Refusal,
+};
 use crate::{Result, UnixMs};
 
 /// What a caller wants on the chain.
@@ -91,7 +93,7 @@ pub enum State {
     Mined,
     /// It is in a block and failed there.
     Reverted,
-    /// It is in a block, or in the place of it what cancels it; so deep that it stays. The end.
+    /// It is in a block, or in the place of it what cancels it; so deep that it stays. The end, unless the chain loses that block after all.
     Settled,
     /// Its cancellation is in a block; or it never left. The end, in the latter case.
     Cancelled,
@@ -166,6 +168,9 @@ pub struct Attempt {
     pub target_block: Option<u64>,
     /// What a node said when it did not take it.
     pub refused: Option<(Refusal, String)>,
+    /// What the relay said it would do, before it was last sent there, on a private route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<BundleSimulation>,
 }
 
 /// Where a transaction is on the chain, and what it cost.

@@ -1,13 +1,13 @@
 //! Intents in the store. A row changes only from the revision it was read at, so of several processes one wins and the others look again.
 //!
-//! Beside the rows: indices of the open ones and of all by time, and for each wallet the nonce that was last given. All that belongs to one change
+//! Beside the rows: indices of the open ones, of the settled ones by block and of all by time, and for each wallet the nonce that was last given. All that belongs to one change
 //! is one commit.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, Intent, TRIES_MAX};
+use super::{Engine, Intent, State, TRIES_MAX};
 use crate::chain::Address;
 use crate::store::{Expect, LIST_MAX, Write};
 use crate::{Code, Fault, Result, UnixMs};
@@ -16,6 +16,8 @@ use crate::{Code, Fault, Result, UnixMs};
 pub const INTENTS: &str = "intents";
 /// The open ones.
 const OPEN: &str = "intents.open";
+/// The settled ones, those of the newest block first.
+const SETTLED: &str = "intents.settled";
 /// The keys of all, by the time of their writing down.
 const TIMES: &str = "intents.times";
 /// The nonce that was last given, by wallet.
@@ -110,14 +112,35 @@ impl Engine {
         self.commit(writes).await.map(|revision| revision.is_some())
     }
 
+    /// Where a settled intent is listed. Lists are in ascending order, and what settled last is to come first.
+    fn settled_key(&self, intent: &Intent) -> Option<String> {
+        let mined = intent.mined.as_ref().filter(|_| intent.state == State::Settled)?;
+        Some(self.row_key(&format!("{:020}/{}", u64::MAX - mined.block_number, intent.request.key)))
+    }
+
+    /// Settled intents, those of the newest block first, after `cursor` (an earlier answer's), at most `limit`, and the cursor for the next.
+    pub(super) async fn settled_last(&self, cursor: Option<&str>, limit: usize) -> Result<(Vec<Row>, Option<String>)> {
+        let entries = self.parts.store.list(SETTLED, &self.row_key(""), cursor, limit).await?;
+        let mut rows = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            rows.extend(self.row(&entry.value).await?);
+        }
+        Ok((rows, entries.last().map(|entry| entry.key.clone())))
+    }
+
     /// Writes a changed intent over the row it was read as.
     pub(super) async fn replace(&self, row: Row, mut intent: Intent) -> Result<Option<Row>> {
         intent.updated_ms = self.parts.clock.now_ms();
         let key = self.row_key(&intent.request.key);
         for _ in 0..TRIES_MAX {
             let mut writes = vec![Write::put(INTENTS, &key, json(&intent)?).expecting(Expect::Revision(row.revision))];
-            if !intent.is_open() {
-                writes.push(Write::delete(OPEN, &key));
+            if intent.is_open() != row.intent.is_open() {
+                writes.push(if intent.is_open() { Write::put(OPEN, &key, "") } else { Write::delete(OPEN, &key) });
+            }
+            match (self.settled_key(&row.intent), self.settled_key(&intent)) {
+                (None, Some(settled)) => writes.push(Write::put(SETTLED, &settled, intent.request.key.clone())),
+                (Some(settled), None) => writes.push(Write::delete(SETTLED, &settled)),
+                _ => {}
             }
             writes.extend(self.parts.gate.change(&row.intent, &intent).await?);
             if let Some(revision) = self.commit(writes).await? {

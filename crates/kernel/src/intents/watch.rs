@@ -106,12 +106,7 @@ impl Engine {
                 self.unsure(row, "the node has the block and not its receipt").await
             }
             // Gone, or in another block: what was booked of this one is taken back first, and the next look finds the other.
-            _ => {
-                let mut intent = row.intent.clone();
-                (intent.mined, intent.state, intent.trouble) = (None, State::Sent, Some(Trouble::Reorganised));
-                intent.why = Some(format!("block {} is no longer on the chain", mined.block_number));
-                self.replace(row, intent).await.map(|_| ())
-            }
+            _ => self.gone(row, mined.block_number).await,
         }
     }
 
@@ -133,7 +128,7 @@ impl Engine {
         found(self.parts.chain.receipt(hash).await)
     }
 
-    async fn hash_at(&self, number: u64) -> Result<Option<Hash>> {
+    pub(super) async fn hash_at(&self, number: u64) -> Result<Option<Hash>> {
         Ok(found(self.parts.chain.block(BlockId::Number(number)).await)?.map(|block| block.head.hash))
     }
 }

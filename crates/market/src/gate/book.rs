@@ -1,15 +1,13 @@
-//! What was realised, by day, strategy and pair, and what the funding assets' balances changed by.
+//! What was realised, by day, strategy and pair: the journal's values, summed where they are asked for most.
 
 use std::collections::BTreeMap;
 
-use kernel::chain::Address;
 use kernel::store::LIST_MAX;
 use kernel::{Fault, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Gate, Mode, parse};
-use crate::Signed;
 use crate::risk::Money;
 
 /// Most rows one question reads.
@@ -79,21 +77,6 @@ impl DayRow {
     }
 }
 
-/// What trades changed of one funding asset's balance, in its smallest units, and what was spent on gas for them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Holding {
-    /// The change of the balance, after lenders' fees.
-    pub units: Signed,
-    /// Paid for gas and tips by the trades of this asset, in wei of the native coin.
-    pub spent_wei: Signed,
-}
-
-impl Holding {
-    pub(super) fn key(mode: Mode, asset: Address) -> String {
-        format!("hold/{}/{asset}", mode.as_str())
-    }
-}
-
 fn prefix(mode: Mode) -> String {
     format!("pnl/{}/", mode.as_str())
 }
@@ -136,16 +119,5 @@ impl Gate {
         }
         let Some(begin) = by_day.keys().next().copied() else { return Ok(Vec::new()) };
         Ok((begin..=last).map(|day| (day, by_day.get(&day).copied().unwrap_or_default())).collect())
-    }
-
-    /// What trades changed of each funding asset's balance.
-    pub async fn holdings(&self, mode: Mode) -> Result<Vec<(Address, Holding)>> {
-        let prefix = format!("hold/{}/", mode.as_str());
-        let entries = self.store.list(self.space, &prefix, None, LIST_MAX).await?;
-        let read = |entry: kernel::store::Entry| {
-            let asset = entry.key.strip_prefix(&prefix).unwrap_or_default().parse()?;
-            Ok((asset, parse(&entry.key, &entry.value)?))
-        };
-        entries.into_iter().map(read).collect()
     }
 }

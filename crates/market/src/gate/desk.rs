@@ -115,6 +115,9 @@ pub struct Books {
     pub open: Exposure,
     /// What was realised.
     pub marks: Marks,
+    /// How many entries its journal has.
+    #[serde(default)]
+    pub entries: u64,
 }
 
 /// All that a verdict depends on beside the trade: one entry of the store, so that one revision stands for all of it.
@@ -179,7 +182,7 @@ impl Desk {
 
     /// What the rules look at for a trade of `strategy`, in the fleet's mode.
     pub fn standing(&self, strategy: &str) -> Standing {
-        let Books { open, marks } = self.book(self.mode);
+        let Books { open, marks, .. } = self.book(self.mode);
         Standing {
             trading: self.trading,
             killed: self.kill.is_some(),
@@ -240,6 +243,9 @@ pub struct Fill {
     /// The same as it was simulated on the head before the send.
     #[serde(default)]
     pub simulated: Option<Signed>,
+    /// What the lender took of the funding asset, in its smallest units.
+    #[serde(default)]
+    pub fee_units: Amount,
     /// Paid for gas, in wei.
     pub gas_wei: Amount,
     /// Paid to the block's builder besides, in wei.

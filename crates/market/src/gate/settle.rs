@@ -3,7 +3,8 @@
 use kernel::store::{Expect, Write};
 use kernel::{Fault, Result};
 
-use super::book::{DayRow, Holding, LedgerRow};
+use super::book::{DayRow, LedgerRow};
+use super::journal::Entered;
 use super::{
     Fill, Gate, Mode, OPEN_MAX, Outcome, Read, Reservation, SETTLED_KEPT_MS, Trade, check_id, contended, day, done_key,
     open_key, parse,
@@ -15,6 +16,9 @@ use crate::risk::{Money, Proposal};
 struct Done {
     /// Where the trade is.
     trade_key: String,
+    /// Where its entry of the journal is; none where nothing moved.
+    #[serde(default)]
+    entry_key: Option<String>,
     reservation: Reservation,
 }
 
@@ -94,17 +98,19 @@ impl Gate {
         let key = trade_key(&trade);
         let kept_until = now_ms + SETTLED_KEPT_MS;
         let done_key = done_key(&trade.id);
-        let done = Done { trade_key: key.clone(), reservation };
+        let Entered { key: entry_key, writes: entered } = self.enter(&mut desk, &trade).await?;
+        let done = Done { trade_key: key.clone(), entry_key, reservation };
         let mut writes = vec![
             self.put(super::DESK, &desk)?.expecting(expect),
             self.put(&done_key, &done)?.expiring_at(kept_until),
             self.put(&key, &trade)?.expiring_at(kept_until),
         ];
-        writes.extend(self.rows(&trade, Direction::In).await?);
+        writes.extend(entered);
+        writes.extend(self.row(&trade, Direction::In).await?);
         Ok((trade, writes))
     }
 
-    /// Takes a trade's end back, because the block it was in is no longer on the chain: what was booked is taken off, and its exposure is
+    /// Takes a trade's end back, because the block it was in is no longer on the chain: what was booked is reversed, and its exposure is
     /// held again, for its transaction may be mined anew. That may put exposure above a limit for a while; nothing new is let through
     /// meanwhile. What it counted in failures and in the peak stays counted. One commit with `writes`.
     ///
@@ -137,7 +143,7 @@ impl Gate {
         let Some(trade) = self.value::<Trade>(&done.trade_key).await? else {
             return Err(Fault::internal(format!("the trade `{id}` has an end and no row")));
         };
-        let Done { trade_key, reservation } = done;
+        let Done { trade_key, entry_key, reservation } = done;
         let book = desk.book_mut(reservation.mode);
         if book.open.trades >= OPEN_MAX {
             return Err(Fault::too_large(format!("{OPEN_MAX} trades are open")).hint("settle or release some"));
@@ -147,13 +153,18 @@ impl Gate {
         if day(trade.ended_ms) == book.marks.day {
             book.marks.day_net = book.marks.day_net.minus(trade.net);
         }
+        let reversed = match &entry_key {
+            Some(key) => self.reverse(&mut desk, reservation.mode, key).await?,
+            None => Entered::default(),
+        };
         let mut writes = vec![
             self.put(super::DESK, &desk)?.expecting(expect),
             self.put(&open_key(id), &reservation)?.expecting(Expect::Absent),
             Write::delete(self.space, &done_key(id)),
             Write::delete(self.space, &trade_key),
         ];
-        writes.extend(self.rows(&trade, Direction::Back).await?);
+        writes.extend(reversed.writes);
+        writes.extend(self.row(&trade, Direction::Back).await?);
         Ok((reservation, writes))
     }
 
@@ -171,13 +182,11 @@ impl Gate {
         }
     }
 
-    /// The sums that a trade changes. Read and written under the desk's revision, as every change of them is.
-    async fn rows(&self, trade: &Trade, direction: Direction) -> Result<Vec<Write>> {
-        let (Outcome::Filled(fill) | Outcome::Failed(fill)) = &trade.outcome else { return Ok(Vec::new()) };
-        let row_key = DayRow::key(trade.mode, day(trade.ended_ms), &trade.strategy, &trade.pair);
-        let mut row: LedgerRow = self.value(&row_key).await?.unwrap_or_default();
-        let holding_key = Holding::key(trade.mode, fill.asset);
-        let mut holding: Holding = self.value(&holding_key).await?.unwrap_or_default();
+    /// The sums of its day that a trade changes. Read and written under the desk's revision, as every change of them is.
+    async fn row(&self, trade: &Trade, direction: Direction) -> Result<Option<Write>> {
+        let (Outcome::Filled(fill) | Outcome::Failed(fill)) = &trade.outcome else { return Ok(None) };
+        let key = DayRow::key(trade.mode, day(trade.ended_ms), &trade.strategy, &trade.pair);
+        let mut row: LedgerRow = self.value(&key).await?.unwrap_or_default();
         let sign = |value: Money| match direction {
             Direction::In => value,
             Direction::Back => Money::ZERO.minus(value),
@@ -189,19 +198,12 @@ impl Gate {
         row.net = row.net.plus(sign(trade.net));
         let filled = u64::from(matches!(trade.outcome, Outcome::Filled(_)));
         let won = u64::from(trade.net > Money::ZERO);
-        let wei = crate::Signed::gain(fill.gas_wei.0).plus(crate::Signed::gain(fill.tip_wei.0));
-        match direction {
-            Direction::In => {
-                (row.trades, row.filled, row.won) = (row.trades + 1, row.filled + filled, row.won + won);
-                (holding.units, holding.spent_wei) = (holding.units.plus(fill.units), holding.spent_wei.plus(wei));
-            }
-            Direction::Back => {
-                row.trades = row.trades.saturating_sub(1);
-                (row.filled, row.won) = (row.filled.saturating_sub(filled), row.won.saturating_sub(won));
-                (holding.units, holding.spent_wei) = (holding.units.minus(fill.units), holding.spent_wei.minus(wei));
-            }
-        }
-        Ok(vec![self.put(&row_key, &row)?, self.put(&holding_key, &holding)?])
+        let count = |count: u64, by: u64| match direction {
+            Direction::In => count + by,
+            Direction::Back => count.saturating_sub(by),
+        };
+        (row.trades, row.filled, row.won) = (count(row.trades, 1), count(row.filled, filled), count(row.won, won));
+        Ok(Some(self.put(&key, &row)?))
     }
 
     /// The ended trade of this id; `None` when there is none.

@@ -41,14 +41,22 @@ pub(super) const ALL: &[Judge] = &[
 pub(super) const UPKEEP: &[Judge] = &[kill_switch, trading_state, limits_set, daily_loss, drawdown, gas_price];
 
 fn finding(rule: Rule, passed: bool, figure: impl Display, bound: impl Display, unit: &str) -> Finding {
-    Finding { rule, passed, figure: Some(figure.to_string()), bound: bound.to_string(), unit: unit.into(), about: None }
+    Finding {
+        rule,
+        passed,
+        figure: Some(figure.to_string()),
+        bound: bound.to_string(),
+        unit: unit.into(),
+        about: None,
+        unknown: None,
+    }
 }
 
 /// A figure that may not be above a bound; one that is not known does not pass.
 fn at_most<T: PartialOrd + Display>(rule: Rule, figure: Option<T>, bound: T, unit: &str) -> Finding {
     let passed = figure.as_ref().is_some_and(|figure| *figure <= bound);
     let figure = figure.map(|figure| figure.to_string());
-    Finding { rule, passed, figure, bound: bound.to_string(), unit: unit.into(), about: None }
+    Finding { rule, passed, figure, bound: bound.to_string(), unit: unit.into(), about: None, unknown: None }
 }
 
 fn kill_switch(_: &Proposal, _: &Limits, standing: &Standing) -> Finding {
@@ -197,11 +205,13 @@ fn least<T: Ord + Copy + Display + Default>(
     let passed = bound == T::default() || figure.is_some_and(|figure| figure >= bound);
     let figure = figure.map(|figure| figure.to_string());
     let about = low.map(|(_, address)| address.to_string());
-    Finding { rule, passed, figure, bound: bound.to_string(), unit: unit.into(), about }
+    Finding { rule, passed, figure, bound: bound.to_string(), unit: unit.into(), about, unknown: None }
 }
 
 fn pool_age(trade: &Proposal, limits: &Limits, _: &Standing) -> Finding {
-    least(Rule::PoolAge, trade, |pool| pool.age_seconds, limits.pool_age_min_seconds, "seconds")
+    let found = least(Rule::PoolAge, trade, |pool| pool.age_seconds, limits.pool_age_min_seconds, "seconds");
+    let least = trade.pools.iter().find(|pool| found.about.as_ref() == Some(&pool.address.to_string()));
+    Finding { unknown: least.and_then(|pool| pool.age_unknown.clone()), ..found }
 }
 
 fn pool_liquidity(trade: &Proposal, limits: &Limits, _: &Standing) -> Finding {

@@ -21,8 +21,18 @@ fn good() -> Proposal {
         tokens: [address(1), address(2)].into(),
         protocols: ["uniswap-v2".to_owned(), "uniswap-v3".to_owned()].into(),
         pools: vec![
-            PoolFacts { address: address(8), age_seconds: Some(100), liquidity: Some(Money::whole(5_000)) },
-            PoolFacts { address: address(9), age_seconds: None, liquidity: None },
+            PoolFacts {
+                address: address(8),
+                age_seconds: Some(100),
+                age_unknown: None,
+                liquidity: Some(Money::whole(5_000)),
+            },
+            PoolFacts {
+                address: address(9),
+                age_seconds: None,
+                age_unknown: Some("nobody saw it made".into()),
+                liquidity: None,
+            },
         ],
         oracle: Some(OracleFacts { deviation_bps: 20, age_ms: 5_000 }),
         reduces: false,
@@ -89,6 +99,39 @@ fn each_rule_refuses_just_past_its_bound() {
 }
 
 #[test]
+fn every_rule_is_told_under_its_stable_code() {
+    let verdict = check(&good(), &Limits::default(), &running());
+    let code = |finding: &Finding| serde_json::to_value(finding.rule).unwrap().as_str().unwrap().to_owned();
+    let codes = [
+        "kill_switch",
+        "trading_state",
+        "strategy_running",
+        "limits_set",
+        "well_formed",
+        "trade_notional",
+        "token_exposure",
+        "protocol_exposure",
+        "open_exposure",
+        "daily_loss",
+        "drawdown",
+        "net_profit",
+        "gas_price",
+        "gas_share",
+        "slippage",
+        "oracle_deviation",
+        "oracle_age",
+        "consecutive_failures",
+        "pool_age",
+        "pool_liquidity",
+        "token_list",
+    ];
+    assert_eq!(verdict.rules.iter().map(code).collect::<Vec<_>>(), codes);
+    for finding in &verdict.rules {
+        assert!(!finding.bound.is_empty() && !finding.unit.is_empty(), "{finding:?}");
+    }
+}
+
+#[test]
 fn what_is_not_known_does_not_pass() {
     assert_eq!(reasons(|trade, _, _| trade.oracle = None), [Rule::OracleDeviation, Rule::OracleAge]);
     assert_eq!(reasons(|_, limits, _| limits.pool_age_min_seconds = 1), [Rule::PoolAge]);
@@ -104,6 +147,8 @@ fn a_finding_names_what_it_is_about() {
     let of = |rule: Rule| verdict.rules.iter().find(|finding| finding.rule == rule).unwrap().clone();
     assert_eq!(of(Rule::PoolAge).about, Some(address(9).to_string()));
     assert_eq!(of(Rule::PoolAge).figure, None);
+    let words = of(Rule::PoolAge).in_words();
+    assert_eq!(words, format!("pool_age is not known (nobody saw it made), bound 1 seconds ({})", address(9)));
     assert_eq!(of(Rule::ProtocolExposure).about.as_deref(), Some("uniswap-v3"));
     assert_eq!((of(Rule::GasShare).figure.as_deref(), of(Rule::GasShare).bound.as_str()), (Some("2000"), "8000"));
     assert_eq!(serde_json::to_string(&Rule::DailyLoss).unwrap(), r#""daily_loss""#);

@@ -97,6 +97,7 @@ impl Execution {
         };
         memo.proposal.notional = memo.worth(Signed::gain(view.amount.0));
         memo.proposal.slippage_bps = slippage_bps(trade.amount_out(), owed, view.min_profit);
+        self.ages.tell(at, &mut memo.proposal.pools).await;
         for (facts, held) in memo.proposal.pools.iter_mut().zip(held) {
             facts.liquidity = held.and_then(|wei| native.rate.down(wei.0)).map(Money::of_millionths);
         }
@@ -127,19 +128,12 @@ impl Execution {
         Proposal {
             strategy: STRATEGIES[0].0.into(),
             pair: names.iter().map(plain).collect::<Vec<_>>().join("/"),
-            notional: Money::ZERO,
-            at_risk: Money::ZERO,
-            gross: Money::ZERO,
-            gas_cost: Money::ZERO,
             gas_price_wei: offer.ceiling_wei,
-            slippage_bps: 0,
             tokens,
             protocols,
             pools: planned.legs.iter().map(pool_facts).collect(),
-            oracle: None,
-            reduces: false,
             atomic: true,
-            upkeep: false,
+            ..Proposal::default()
         }
     }
 
@@ -163,7 +157,7 @@ impl Execution {
 }
 
 fn pool_facts(leg: &Leg) -> PoolFacts {
-    PoolFacts { address: leg.pool.address(), age_seconds: None, liquidity: None }
+    PoolFacts { address: leg.pool.address(), age_seconds: None, age_unknown: None, liquidity: None }
 }
 
 /// How far below the quoted output the least accepted one is, in basis points rounded up.

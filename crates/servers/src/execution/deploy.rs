@@ -4,7 +4,7 @@ use kernel::chain::{Address, Amount, BlockId, Fees};
 use kernel::intents::{Rehearsal, Request, Route};
 use kernel::{Fault, Result};
 use market::gate::Mode;
-use market::risk::{Money, Proposal};
+use market::risk::Proposal;
 use mcp::prelude::{Deserialize, JsonSchema, Serialize};
 
 use super::Execution;
@@ -89,25 +89,18 @@ impl Execution {
         let proposal = Proposal {
             strategy: UPKEEP.into(),
             pair: "deploy flash executor".into(),
-            notional: Money::ZERO,
-            at_risk: Money::ZERO,
-            gross: Money::ZERO,
-            gas_cost: Money::ZERO,
             gas_price_wei: offer.ceiling_wei,
-            slippage_bps: 0,
             tokens: [native.address].into(),
             protocols: [UPKEEP.to_owned()].into(),
-            pools: Vec::new(),
-            oracle: None,
             // It holds nothing open, so that REDUCING does not stop it.
             reduces: true,
             atomic: true,
             upkeep: true,
+            ..Proposal::default()
         };
         let rates = Rates { asset: worth.rate, wei: worth.rate };
         let memo = Memo { proposal, rates, trade: None, asset: native.address };
-        let paper = self.gate.desk().await?.mode == Mode::Paper;
-        if paper {
+        if self.gate.desk().await?.mode == Mode::Paper {
             return Err(Fault::denied("the fleet is in paper mode")
                 .hint("paper trades pretend an executor; set_mode of production"));
         }
@@ -123,7 +116,7 @@ impl Execution {
                 fee_ceiling_wei: offer.ceiling_wei,
                 route: Route::Public,
                 valid_until_block: None,
-                paper,
+                paper: false,
                 rehearsal: None,
                 memo: memo.value()?,
             })

@@ -100,10 +100,7 @@ impl intents::Gate for TradeGate {
 impl TradeGate {
     /// The base fee of the block after this one.
     async fn next_base_fee(&self, block: u64) -> Result<Amount> {
-        let head = match self.chain.head().filter(|head| head.number == block) {
-            Some(head) => head,
-            None => self.chain.block(BlockId::Number(block)).await?.head,
-        };
+        let head = crate::trading::head_at(self.chain.as_ref(), block).await?;
         Ok(head.next_base_fee_per_gas_wei().unwrap_or_default())
     }
 

@@ -1,6 +1,6 @@
 //! `status`, `history`, `wallet`.
 
-use kernel::chain::{Address, Amount, BlockId, Hash};
+use kernel::chain::{Address, Amount, BlockId, BundleSimulation, Hash};
 use kernel::intents::{Intent, Purpose, Route, State, Trouble};
 use kernel::{Fault, Result, UnixMs};
 use market::Signed;
@@ -40,6 +40,8 @@ pub struct AttemptView {
     pub at_ms: UnixMs,
     /// What a node said when it did not take it.
     pub refused: Option<String>,
+    /// What the private relay said it would do, before it was sent there.
+    pub rehearsed: Option<BundleSimulation>,
 }
 
 /// What a trade brought, as the books have it.
@@ -246,6 +248,7 @@ impl Execution {
             fees: attempt.fees,
             at_ms: attempt.at_ms,
             refused: attempt.refused.as_ref().map(|(_, words)| words.clone()),
+            rehearsed: attempt.rehearsed.clone(),
         };
         let mined = intent.mined.as_ref();
         Ok(IntentView {

@@ -94,6 +94,7 @@ impl Memo {
             units,
             predicted: self.trade.as_ref().map(|trade| trade.predicted),
             simulated,
+            fee_units: flash_fee,
             gas_wei,
             tip_wei: Amount::default(),
             gross,

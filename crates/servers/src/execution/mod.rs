@@ -38,6 +38,7 @@ use mcp::prelude::*;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
+use crate::trading::ages::Ages;
 use crate::trading::coins::Coins;
 use crate::trading::pricing::Pricing;
 use crate::{MarketPorts, Wallet};
@@ -110,6 +111,7 @@ pub struct Execution {
     pools: Arc<dyn Pools>,
     coins: Arc<Coins>,
     pricing: Pricing,
+    ages: Ages,
     gate: Gate,
     wallet: Wallet,
     figures: figures::Figures,
@@ -135,6 +137,7 @@ impl McpServer for Execution {
         let (chain, prices) = (Arc::clone(&kernel.chain), Arc::clone(&kernel.prices));
         Ok(Self {
             pricing: Pricing::new(chain, prices, Arc::clone(&coins), &config.native, &ports.market.currency),
+            ages: Ages::new(Arc::clone(&kernel.chain), Arc::clone(&ports.pools)),
             coins,
             config,
             chain: Arc::clone(&kernel.chain),
@@ -176,7 +179,7 @@ tools! { Execution::NAME;
     SIMULATE = "simulate": fn(SimulateRequest) -> SimulateAnswer, Hints::READ_WORLD;
     /// Submits a plan under a key, once: simulated on the newest block, judged by the risk rules, signed, sent and followed; in paper mode booked as simulated.
     SUBMIT = "submit": fn(SubmitRequest) -> IntentView, TRADE;
-    /// Submits a plan through the private relay, for so many blocks, so that the public pool never sees it.
+    /// Submits a plan through the private relay, for so many blocks, so that the public pool never sees it; for each the relay first runs it, and what would fail there is not sent.
     BUNDLE = "bundle": fn(BundleRequest) -> IntentView, TRADE;
     /// Says how a submission stands, what holds it up, and what it brought: predicted, simulated and realised.
     STATUS = "status": fn(StatusRequest) -> IntentView, Hints::READ;

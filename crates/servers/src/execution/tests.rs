@@ -7,10 +7,11 @@ use kernel::bus::Bus;
 use kernel::chain::{Amount, BlockId};
 use market::Signed;
 use market::gate::{Gate, Mode, RISK_TOPIC};
-use market::risk::{LimitsChange, Money};
+use market::ledger::{Account, Unit};
+use market::risk::{LimitsChange, Money, Rule};
 use serde_json::json;
 
-use self::world::{CYCLE, online, real_chain};
+use self::world::{CYCLE, online, real_chain, with_relay};
 use super::*;
 use crate::testing::{Bench, admin, operator, viewer};
 
@@ -50,10 +51,13 @@ async fn what_is_predicted_is_simulated_realised_and_booked_to_the_last_unit() {
     assert_eq!((trade.simulated, trade.realised, trade.agrees), (trade.predicted, trade.predicted, Some(true)));
     let after = online.balances().await;
     let gate = gate(&online.bench).await;
-    let holding = gate.holdings(Mode::Live).await.unwrap()[0].1;
-    assert_eq!(Signed::difference(after.weth.0, before.weth.0), holding.units);
-    assert_eq!(Signed::difference(before.ether.0, after.ether.0), holding.spent_wei);
-    assert_eq!(Some(holding.spent_wei), done.fee_wei.map(|fee| Signed::gain(fee.0)));
+    let ledger = gate.balances(Mode::Live).await.unwrap();
+    let (weth, holds) = (Unit::Token(online.weth().await), |unit| ledger.of(&Account::Wallet, unit).amount);
+    assert_eq!(Signed::difference(after.weth.0, before.weth.0), holds(weth));
+    assert_eq!(Signed::difference(after.ether.0, before.ether.0), holds(Unit::Native));
+    assert_eq!(Some(holds(Unit::Native).negated()), done.fee_wei.map(|fee| Signed::gain(fee.0)));
+    let (_, entry) = gate.journal(Mode::Live, None, 10).await.unwrap().pop().unwrap();
+    assert_eq!((entry.postings, entry.transaction, entry.block), (ledger, done.transaction, Some(done.block)));
     let desk = gate.desk().await.unwrap();
     assert_eq!((desk.live.open.trades, desk.live.marks.total_net), (0, trade.net));
     assert_eq!(desk.paper.marks.total_net, Money::ZERO);
@@ -143,10 +147,19 @@ async fn a_reorganisation_takes_the_booking_back_and_the_next_one_works() {
     let again = online.mined("one").await;
     let realised = |view: &IntentView| view.trade.as_ref().map(|trade| (trade.outcome.clone(), trade.realised));
     assert_eq!(realised(&again), realised(&booked));
+    // Nothing is deleted from the journal: the first booking and its reversal are nothing together.
+    let journal = gate.journal(Mode::Live, None, 10).await.unwrap();
+    let [(_, first), (_, back), (_, last)] = journal.as_slice() else { panic!("{journal:?}") };
+    assert_eq!((first.reverses, back.reverses, last.reverses), (None, Some(first.number), None));
+    assert_eq!(back.postings, first.postings.reversed());
+    assert_eq!(gate.balances(Mode::Live).await.unwrap(), last.postings);
     online.push_apart().await;
     let next = online.build().await;
     online.submit("two", &next.plan).await.unwrap();
     assert_eq!(online.mined("two").await.nonce, Some(1));
+    assert_eq!(online.nonce().await, 2);
+    // What the alert on trades that were taken back looks at.
+    assert!(online.bench.world.metrics.render().contains("flotilla_trades_taken_back_total 1"));
 }
 
 #[tokio::test]
@@ -176,6 +189,40 @@ async fn what_the_pools_no_longer_give_is_refused_or_costs_its_gas_and_is_told()
     let told = online.bench.world.bus.read(RISK_TOPIC, 0, 100).await.unwrap();
     assert!(told.iter().any(|event| event.kind == "trade.differs" && event.data["key"] == "second"));
     assert!(online.bench.world.metrics.render().contains("flotilla_trade_differences_total 1"));
+}
+
+#[tokio::test]
+async fn a_pool_is_as_old_as_the_chain_says_and_one_that_nobody_saw_made_is_not_traded() {
+    let Some(online) = online().await else { return };
+    online.push_apart().await;
+    let pool_age = async || {
+        let rules = online.build().await.verdict.rules;
+        rules.into_iter().find(|finding| finding.rule == Rule::PoolAge).unwrap()
+    };
+    let chain = &online.bench.world.chain;
+    let now = chain.block(BlockId::Latest).await.unwrap().head.timestamp_seconds;
+    let born = online.made_in(CYCLE[0]).await.max(online.made_in(CYCLE[1]).await);
+    let youngest = now - chain.block(BlockId::Number(born)).await.unwrap().head.timestamp_seconds;
+    let found = pool_age().await;
+    assert_eq!((found.figure, found.unknown), (Some(youngest.to_string()), None));
+
+    let gate = gate(&online.bench).await;
+    let older_than = async |seconds: u64| {
+        let change = LimitsChange { pool_age_min_seconds: Some(seconds), ..LimitsChange::default() };
+        gate.set_limits(&change, ("ann", None), None, true).await.unwrap();
+    };
+    older_than(youngest + 3_600).await;
+    let plan = online.build().await.plan;
+    assert_eq!(online.submit("one", &plan).await.unwrap_err().data.unwrap()["reasons"], json!(["pool_age"]));
+    older_than(youngest).await;
+    online.submit("one", &plan).await.unwrap();
+    online.mined("one").await;
+
+    online.push_apart().await;
+    online.forget_origins();
+    let found = pool_age().await;
+    let why = "no factory's event told of it to this process";
+    assert_eq!((found.passed, found.figure, found.unknown.as_deref()), (false, None, Some(why)));
 }
 
 #[tokio::test]
@@ -226,6 +273,27 @@ async fn a_submission_that_waits_is_sped_up_and_taken_back() {
     assert_eq!((trade.outcome.as_str(), trade.realised), ("failed", Some(Signed::ZERO)));
     let desk = gate(&online.bench).await.desk().await.unwrap();
     assert_eq!((desk.live.open.trades, desk.live.marks.total_net), (0, trade.net));
+}
+
+#[tokio::test]
+async fn a_bundle_is_run_by_the_relay_first_and_what_would_fail_is_not_sent() {
+    let Some((online, relay)) = with_relay().await else { return };
+    online.push_apart().await;
+    let plan = online.build().await.plan;
+    let bundle = async |key: &str| {
+        let request = BundleRequest { key: key.into(), plan: plan.clone(), blocks: 2, fees: None };
+        online.bench.call(&trader(), BUNDLE, request).await.unwrap()
+    };
+    relay.fails.store(true, std::sync::atomic::Ordering::Relaxed);
+    let dropped = bundle("one").await;
+    assert_eq!(dropped.why.as_deref(), Some("by the relay it would fail: reverted: too late"));
+    assert_eq!((dropped.state, online.nonce().await), (kernel::intents::State::Dropped, 0));
+    relay.fails.store(false, std::sync::atomic::Ordering::Relaxed);
+    bundle("two").await;
+    let mined = online.mined("two").await;
+    let told = mined.attempts[0].rehearsed.as_ref().unwrap();
+    assert_eq!((told.success, told.gas_used, mined.trade.unwrap().agrees), (true, 7, Some(true)));
+    assert_eq!(online.nonce().await, 1);
 }
 
 #[tokio::test]

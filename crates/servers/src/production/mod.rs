@@ -5,7 +5,8 @@
 //!   a trade is reserved or sent, from the next look at the store on.
 //! - Live mode takes limits that a person set, and a confirmation that is bound to them, used once, and void after five minutes.
 //! - What lets more be risked than before (a strategy's start, live mode, resume) is a person's: no agent does it, also one that trades.
-//! - Profit and loss is what was booked: realised, with fees, gas and tips apart. Nothing here is an estimate.
+//! - Profit and loss is what was booked: realised, with fees, gas and tips apart. Nothing here is an estimate. It is the values of the
+//!   [journal](market::ledger), and the wallet's balances on the chain change by the journal's amounts.
 
 mod control;
 mod look;
@@ -48,8 +49,8 @@ impl McpServer for Production {
     const NAME: &'static str = "production";
     const INSTRUCTIONS: &'static str = "What trades, with what funds, and what it brought. report first. The fleet is in paper mode until set_mode makes it live, \
         which takes limits (risk-management) and a confirmation. start_strategy and stop_strategy let a strategy's trades through or not. kill_switch stops all \
-        sends everywhere until resume. pnl is realised profit by strategy, pair and day, fees and gas apart; trades are the rows it is made of; positions is what \
-        is open and what was earned. Paper and live are counted apart: figures are of the fleet's mode unless mode is given.";
+        sends everywhere until resume. pnl is realised profit by strategy, pair and day, fees and gas apart; trades are the rows it is made of, with journal=true the \
+        double-entry journal; positions is what is open and what the ledger holds: the wallet's balances on the chain have changed by just that. Paper and live are counted apart: figures are of the fleet's mode unless mode is given.";
     type Config = Config;
     type Ports = MarketPorts;
 
@@ -89,9 +90,9 @@ tools! { Production::NAME;
     GET_MODE = "get_mode": fn(GetModeRequest) -> ModeResponse, Hints::READ;
     /// Sets paper or live mode. Live answers a confirmation first; called again with its token within five minutes, best by a second person, it is done.
     SET_MODE = "set_mode": fn(SetModeRequest) -> SetModeResponse, TRADE;
-    /// What is open now, and what trades have changed of each asset's balance.
+    /// What is open now, by how much trades have changed each balance of the wallet, and the ledger's balances account by account.
     POSITIONS = "positions": fn(PositionsRequest) -> PositionsResponse, Hints::READ_WORLD;
-    /// Lists trades that ended, with what was predicted, simulated and realised, the oldest first.
+    /// Lists trades that ended, with what was predicted, simulated and realised, the oldest first; or the double-entry journal of what they moved.
     TRADES = "trades": fn(TradesRequest) -> TradesResponse, Hints::READ;
     /// Realised profit and loss by strategy, pair or day, with fees, gas and tips apart.
     PNL = "pnl": fn(PnlRequest) -> PnlResponse, Hints::READ;

@@ -2,6 +2,7 @@ use expect_test::expect;
 use kernel::chain::Ground;
 use kernel::{Caller, Code, Role};
 use market::gate::{Fill, Outcome};
+use market::ledger::{Account, Postings};
 use market::risk::{LimitsChange, Money, Proposal};
 use serde_json::json;
 
@@ -38,6 +39,7 @@ fn fill(units: i64, gross: &str) -> Fill {
         "asset": "0x0101010101010101010101010101010101010101",
         "units": units.to_string(),
         "simulated": "1000",
+        "fee_units": "5",
         "gas_wei": "7",
         "tip_wei": "2",
         "gross": gross,
@@ -183,9 +185,41 @@ async fn profit_is_what_was_booked_with_fees_and_gas_apart() {
     assert_eq!(bench.call(&viewer("v"), TRADES, differing).await.unwrap().trades.len(), 2);
 
     let positions = bench.call(&viewer("v"), POSITIONS, PositionsRequest::default()).await.unwrap();
-    expect![[r#"[{"asset":"0x0101010101010101010101010101010101010101","symbol":null,"units":"1900","amount":null,"spent_wei":"27"}]"#]]
-        .assert_eq(&serde_json::to_string(&positions.assets).unwrap());
+    expect![[r#"[{"asset":"native","symbol":null,"units":"-27","amount":"-0.000000000000000027"},{"asset":"0x0101010101010101010101010101010101010101","symbol":null,"units":"1900","amount":null}]"#]].assert_eq(&serde_json::to_string(&positions.assets).unwrap());
+    expect![[r#"[{"account":"wallet","unit":"native","amount":"-27","value":"-9"},{"account":"wallet","unit":"0x0101010101010101010101010101010101010101","amount":"1900","value":"16.5"},{"account":"gains:flash-arbitrage","unit":"0x0101010101010101010101010101010101010101","amount":"-1915","value":"-18"},{"account":"fees","unit":"0x0101010101010101010101010101010101010101","amount":"15","value":"1.5"},{"account":"gas","unit":"native","amount":"21","value":"6"},{"account":"tips","unit":"native","amount":"6","value":"3"}]"#]].assert_eq(&serde_json::to_string(&positions.accounts).unwrap());
     let report = bench.call(&viewer("v"), REPORT, ReportRequest::default()).await.unwrap();
     assert_eq!((report.today, report.thirty_days), (answer.total, answer.total));
     assert_eq!(report.best[0].pair.as_deref(), Some("A/C"));
+}
+
+#[tokio::test]
+async fn the_journal_is_what_profit_and_loss_are_made_of() {
+    let (bench, gate) = bench().await;
+    let trades = [
+        ("a", "A/B", Outcome::Filled(fill(1_000, "10"))),
+        ("b", "A/C", Outcome::Filled(fill(900, "8"))),
+        ("c", "A/B", Outcome::Failed(fill(0, "0"))),
+        ("d", "A/B", Outcome::Released { why: "too late".into() }),
+    ];
+    trade(&bench, &gate, &trades).await;
+    gate.take_back("b", &[]).await.unwrap();
+    let page = |cursor| TradesRequest { journal: true, limit: Some(3), cursor, ..Default::default() };
+    let first = bench.call(&viewer("v"), TRADES, page(None)).await.unwrap();
+    let rest = bench.call(&viewer("v"), TRADES, page(first.next)).await.unwrap();
+    assert_eq!((first.trades.len(), first.journal.len(), rest.journal.len(), rest.next), (0, 3, 1, None));
+    expect![[r#"[{"number":4,"at_ms":1794729600000,"trade":"b","strategy":"flash-arbitrage","pair":"A/C","block":9,"reverses":2,"postings":[{"account":"wallet","unit":"native","amount":"9","value":"3"},{"account":"wallet","unit":"0x0101010101010101010101010101010101010101","amount":"-900","value":"-7.5"},{"account":"gains:flash-arbitrage","unit":"0x0101010101010101010101010101010101010101","amount":"905","value":"8"},{"account":"fees","unit":"0x0101010101010101010101010101010101010101","amount":"-5","value":"-0.5"},{"account":"gas","unit":"native","amount":"-7","value":"-2"},{"account":"tips","unit":"native","amount":"-2","value":"-1"}]}]"#]].assert_eq(&serde_json::to_string(&rest.journal).unwrap());
+    let mut sum = Postings::default();
+    first.journal.iter().chain(&rest.journal).for_each(|entry| sum.add(&entry.postings));
+    assert!(sum.unbalanced().is_empty());
+    let pnl = bench.call(&viewer("v"), PNL, PnlRequest::default()).await.unwrap().total;
+    let value = |account: Account| sum.value(|one| *one == account);
+    assert_eq!(value(Account::Gains(STRATEGY.into())), Money::ZERO.minus(pnl.gross));
+    let of = [value(Account::Fees), value(Account::Gas), value(Account::Tips), value(Account::Wallet)];
+    assert_eq!(of, [pnl.fees, pnl.gas, pnl.tips, pnl.net]);
+    let positions = bench.call(&viewer("v"), POSITIONS, PositionsRequest::default()).await.unwrap();
+    assert_eq!(positions.accounts, sum.list());
+    let wrong = expect![
+        "invalid_argument: the journal is not asked for by strategy or difference (journal goes with mode, since, cursor and limit)"
+    ];
+    bench.check("trades", json!({ "journal": true, "differing": true }), wrong).await;
 }

@@ -1,5 +1,6 @@
 //! Pools for tests: a book that stands still, and the sandbox's pools as its logs tell them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use kernel::Result;
@@ -12,7 +13,14 @@ use parking_lot::Mutex;
 use super::sandbox::Sandbox;
 
 /// Pools as of a block, until the test sets others.
-pub(crate) struct Still(Mutex<(At, Book)>);
+pub(crate) struct Still(Mutex<Held>);
+
+#[derive(Clone)]
+struct Held {
+    at: At,
+    book: Book,
+    made: HashMap<Address, At>,
+}
 
 impl Still {
     /// These, at block 7.
@@ -21,7 +29,7 @@ impl Still {
         for pool in pools {
             book.join(7, pool).unwrap();
         }
-        Self::at(At { block: 7, hash: kernel::chain::Hash::default() }, book)
+        Self::at(At { block: 7, hash: kernel::chain::Hash::default() }, book, HashMap::new())
     }
 
     /// From now on as the other is.
@@ -30,21 +38,30 @@ impl Still {
         *self.0.lock() = new;
     }
 
-    pub(crate) fn at(at: At, book: Book) -> Arc<Self> {
-        Arc::new(Self(Mutex::new((at, book))))
+    /// Forgets when pools were made.
+    pub(crate) fn forget_origins(&self) {
+        self.0.lock().made.clear();
+    }
+
+    pub(crate) fn at(at: At, book: Book, made: HashMap<Address, At>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Held { at, book, made })))
     }
 }
 
 impl Pools for Still {
     fn status(&self) -> FeedStatus {
         let held = self.0.lock();
-        FeedStatus { at: Some(held.0), pools: held.1.len() as u64, ..FeedStatus::default() }
+        FeedStatus { at: Some(held.at), pools: held.book.len() as u64, ..FeedStatus::default() }
     }
 
     fn look(&self, look: &mut dyn FnMut(At, &Book)) -> Result<()> {
         let held = self.0.lock();
-        look(held.0, &held.1);
+        look(held.at, &held.book);
         Ok(())
+    }
+
+    fn made_in(&self, pool: Address) -> Option<At> {
+        self.0.lock().made.get(&pool).copied()
     }
 }
 
@@ -68,7 +85,7 @@ pub(crate) fn pair(number: u8, tokens: [u8; 2], reserves: [u128; 2]) -> AnyPool 
 pub(crate) async fn book(sandbox: &Sandbox) -> Arc<Still> {
     let chain = &sandbox.chain;
     let head = chain.block(BlockId::Latest).await.unwrap().head;
-    let mut book = Book::default();
+    let (mut book, mut made) = (Book::default(), HashMap::new());
     let filter = |addresses: Vec<Address>, topics| LogFilter {
         from: BlockId::Earliest,
         to: BlockId::Number(head.number),
@@ -99,6 +116,7 @@ pub(crate) async fn book(sandbox: &Sandbox) -> Arc<Still> {
                 None => V2::new(identity, [0, 0]).unwrap().into(),
                 Some(spacing) => V3::new(identity, spacing as i32, V3State::default()).unwrap().into(),
             };
+            made.insert(identity.address, At { block: log.block_number.unwrap(), hash: log.block_hash.unwrap() });
             book.join(0, pool).unwrap();
         }
     }
@@ -107,5 +125,5 @@ pub(crate) async fn book(sandbox: &Sandbox) -> Arc<Still> {
         let event = Event::from_log(&log.topics, &log.data).unwrap();
         book.apply(log.block_number.unwrap(), log.address, &event).unwrap();
     }
-    Still::at(At { block: head.number, hash: head.hash }, book)
+    Still::at(At { block: head.number, hash: head.hash }, book, made)
 }

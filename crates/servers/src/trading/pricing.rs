@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kernel::chain::{Address, Amount, BlockId, Chain, FlashMarket, FlashSource};
+use kernel::chain::{Address, Amount, Chain, FlashMarket, FlashSource};
 use kernel::prices::{Asset, Prices, ReferencePrice};
 use kernel::{Fault, Result};
 use market::{Book, Rate};
@@ -58,13 +58,9 @@ impl Pricing {
         self.coins.find(&self.native)
     }
 
-    /// The base fee of the block that the pools were looked at, in wei: head tracking may be a moment behind them, or ahead.
+    /// The base fee of the block that the pools were looked at, in wei.
     pub(crate) async fn base_fee(&self, block: u64) -> Result<Amount> {
-        let head = match self.chain.head().filter(|head| head.number == block) {
-            Some(head) => head,
-            None => self.chain.block(BlockId::Number(block)).await?.head,
-        };
-        Ok(head.base_fee_per_gas_wei.unwrap_or_default())
+        Ok(super::head_at(self.chain.as_ref(), block).await?.base_fee_per_gas_wei.unwrap_or_default())
     }
 
     /// Who lends an asset.

@@ -1,4 +1,5 @@
-//! Two replicas do anything at once, and either may die at any step: no reservation ever breaks a limit, and the sums are always right.
+//! Two replicas do anything at once, and either may die at any step: no reservation and no send ever breaks a limit, and the sums are always
+//! right.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -9,9 +10,9 @@ use async_trait::async_trait;
 use kernel::chain::Ground;
 use kernel::store::{Change, Entry, Store, Write};
 use kernel::{Clock, Code, Result};
-use market::Signed;
-use market::gate::{Gate, LedgerRow, Mode, Outcome, Reservation};
-use market::risk::{Exposure, Limits, LimitsChange, Money};
+use market::gate::{Desk, Gate, LedgerRow, Mode, Outcome, Reservation, Trade};
+use market::ledger::{Account, Postings};
+use market::risk::{Exposure, Limits, LimitsChange, Money, TradingState};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::sync::Notify;
@@ -30,6 +31,8 @@ enum Act {
     Limit(Box<LimitsChange>),
     Kill,
     Resume,
+    Trading(TradingState),
+    Start(bool),
     ClearToSend { id: u8 },
 }
 
@@ -66,12 +69,14 @@ fn act() -> impl Strategy<Value = Act> {
         3 => limit,
         1 => Just(Act::Kill),
         2 => Just(Act::Resume),
-        2 => id.prop_map(|id| Act::ClearToSend { id }),
+        1 => prop_oneof![Just(TradingState::Halted), Just(TradingState::Reducing), Just(TradingState::Active)].prop_map(Act::Trading),
+        1 => any::<bool>().prop_map(Act::Start),
+        4 => id.prop_map(|id| Act::ClearToSend { id }),
     ]
 }
 
 fn round() -> impl Strategy<Value = Round> {
-    let doing = || (act(), prop::option::weighted(0.25, (0u8..5, any::<bool>())));
+    let doing = || (act(), prop::option::weighted(0.25, (0u8..9, any::<bool>())));
     (doing(), prop::option::weighted(0.8, doing()), prop_oneof![4 => Just(0u8), 1 => 1u8..30])
         .prop_map(|(first, second, hours)| Round { first, second, hours })
 }
@@ -139,8 +144,8 @@ impl Store for Brittle {
     }
 }
 
-/// One act by a replica of its own, which dies when its time has come.
-async fn perform(store: &Arc<dyn Store>, clock: &Clock, act: &Act, death: Death) {
+/// One act by a replica of its own, which dies when its time has come. Answers what it may send.
+async fn perform(store: &Arc<dyn Store>, clock: &Clock, act: &Act, death: Death) -> Option<String> {
     let brittle = Arc::new(Brittle { inner: store.clone(), left: Mutex::new(death), died: Notify::new() });
     let gate = Gate::new(brittle.clone(), clock.clone(), Ground::Real);
     tokio::select! {
@@ -148,13 +153,20 @@ async fn perform(store: &Arc<dyn Store>, clock: &Clock, act: &Act, death: Death)
             // What may be said no to; anything else is a bug.
             let expected = [Code::NotFound, Code::AlreadyExists, Code::Conflict, Code::PermissionDenied];
             assert!(fault.is_none_or(|code| expected.contains(&code)), "{act:?}: {fault:?}");
+            match act {
+                Act::ClearToSend { id } if fault.is_none() => Some(name(*id)),
+                _ => None,
+            }
         }
-        () = brittle.died.notified() => {}
+        () = brittle.died.notified() => None,
     }
 }
 
+fn name(id: u8) -> String {
+    format!("t{id}")
+}
+
 async fn attempt(gate: &Gate, act: &Act) -> Option<Code> {
-    let name = |id: u8| format!("t{id}");
     let settle = async |id: u8, outcome: Outcome| gate.settle(&name(id), &outcome, &[]).await.err();
     let fault = match act {
         Act::Reserve { id, notional, token } => gate.reserve(&name(*id), &trade(*notional, *token), &[]).await.err(),
@@ -165,6 +177,8 @@ async fn attempt(gate: &Gate, act: &Act) -> Option<Code> {
         Act::Limit(change) => gate.set_limits(change, ("ann", None), None, true).await.err(),
         Act::Kill => gate.kill("ann", None).await.err(),
         Act::Resume => gate.resume("ann", None, false).await.err(),
+        Act::Trading(state) => gate.set_trading(*state, "ann", None, true).await.err(),
+        Act::Start(running) => gate.set_strategy(STRATEGY, *running, "ann", None).await.err(),
         Act::ClearToSend { id } => gate.clear_to_send(&name(*id)).await.err(),
     };
     fault.map(|fault| fault.code)
@@ -180,6 +194,14 @@ fn breaks(exposure: &Exposure, lost: Money, drawdown: Money, limits: &Limits) ->
         ("drawdown", drawdown.plus(exposure.at_risk) > limits.drawdown_max),
     ];
     checks.into_iter().filter(|(_, broken)| *broken).map(|(name, _)| name).collect()
+}
+
+/// Whether a desk lets what is reserved on it be sent.
+fn lets_send(desk: &Desk) -> bool {
+    let marks = &desk.paper.marks;
+    let broken = breaks(&desk.paper.open, marks.day_net.loss(), marks.drawdown(), desk.limits());
+    let running = desk.strategies.get(STRATEGY).is_some_and(|strategy| strategy.running);
+    desk.kill.is_none() && desk.trading == TradingState::Active && running && broken.is_empty()
 }
 
 /// What is true after every round, by the store alone.
@@ -214,18 +236,40 @@ async fn hold(kit: &Kit, before: &BTreeMap<String, Reservation>, round: &Round) 
     let mut rows = LedgerRow::default();
     gate.days(Mode::Paper, 0, 9_999_999).await.unwrap().iter().for_each(|row| rows.add(&row.sums));
     assert_eq!(rows.net, net);
-    let units = trades.iter().fold(Signed::ZERO, |sum, (_, trade)| match &trade.outcome {
-        Outcome::Filled(fill) | Outcome::Failed(fill) => sum.plus(fill.units),
-        Outcome::Released { .. } => sum,
-    });
-    let held = gate.holdings(Mode::Paper).await.unwrap();
-    assert_eq!(held.first().map_or(Signed::ZERO, |(_, holding)| holding.units), units);
+    ledger_holds(&gate, &trades, &rows, desk.paper.entries).await;
     if desk.kill.is_some() {
         for id in open.keys() {
             assert_eq!(gate.clear_to_send(id).await.unwrap_err().code, Code::PermissionDenied);
         }
     }
     open
+}
+
+/// The journal adds up to the balances, and both to the trades and to the sums of profit and loss.
+async fn ledger_holds(gate: &Gate, trades: &[(String, Trade)], rows: &LedgerRow, entries: u64) {
+    let journal = gate.journal(Mode::Paper, None, 1_000).await.unwrap();
+    let numbers: Vec<u64> = journal.iter().map(|(_, entry)| entry.number).collect();
+    assert_eq!(numbers, (1..=entries).collect::<Vec<_>>(), "an entry is missing");
+    let (mut all, mut standing) = (Postings::default(), BTreeMap::new());
+    for (_, entry) in &journal {
+        assert!(!entry.postings.is_empty() && entry.postings.unbalanced().is_empty(), "{entry:?}");
+        all.add(&entry.postings);
+        match entry.reverses {
+            None => standing.insert(entry.number, entry),
+            Some(number) => standing.remove(&number),
+        };
+    }
+    assert_eq!(all, gate.balances(Mode::Paper).await.unwrap());
+    let moved: Vec<_> = trades.iter().filter(|(_, trade)| !Postings::of_trade(trade).unwrap().is_empty()).collect();
+    assert_eq!(moved.len(), standing.len(), "what stands in the journal is not what was traded");
+    for entry in standing.values() {
+        let (_, trade) = moved.iter().find(|(_, trade)| trade.id == entry.trade).unwrap();
+        assert_eq!(entry.postings, Postings::of_trade(trade).unwrap());
+    }
+    let value = |account: Account| all.value(|one| *one == account);
+    assert_eq!(value(Account::Gains(STRATEGY.into())), Money::ZERO.minus(rows.gross));
+    let of = [value(Account::Fees), value(Account::Gas), value(Account::Tips), value(Account::Wallet)];
+    assert_eq!(of, [rows.fees, rows.gas, rows.tips, rows.net]);
 }
 
 async fn run(kit: &Kit, rounds: Vec<Round>) {
@@ -241,15 +285,22 @@ async fn run(kit: &Kit, rounds: Vec<Round>) {
     gate.set_limits(&small, ("ann", None), None, true).await.unwrap();
     let mut open = BTreeMap::new();
     for round in rounds {
+        let desk = gate.desk().await.unwrap();
         let one = perform(&kit.store, &kit.clock, &round.first.0, round.first.1);
-        match &round.second {
+        let sent = match &round.second {
             Some((act, death)) => {
                 let two = perform(&kit.other.store, &kit.clock, act, *death);
-                tokio::join!(one, two);
+                <[_; 2]>::from(tokio::join!(one, two))
             }
-            None => one.await,
+            None => [one.await, None],
+        };
+        let before = std::mem::take(&mut open);
+        open = hold(kit, &before, &round).await;
+        // A clearance changes nothing, so what it was given by is the desk before the round or the one after.
+        let lets = [(lets_send(&desk), &before), (lets_send(&gate.desk().await.unwrap()), &open)];
+        for id in sent.into_iter().flatten() {
+            assert!(lets.iter().any(|(lets, open)| *lets && open.contains_key(&id)), "{id} may be sent past a limit");
         }
-        open = hold(kit, &open, &round).await;
         kit.clock.advance_ms(i64::from(round.hours) * 3_600_000);
     }
 }

@@ -16,7 +16,30 @@ use super::super::proxy::serve;
 use super::{Desk, desk};
 use crate::{HttpRelay, new_signer};
 
-type Bundles = Arc<Mutex<Vec<(String, u64, Vec<String>)>>>;
+/// A bundle's name, its block and its transactions.
+type Kept = (String, u64, Vec<String>);
+
+/// What the relay keeps, and what it says of the bundles that it is to run.
+#[derive(Clone, Default)]
+struct Bundles {
+    kept: Arc<Mutex<Vec<Kept>>>,
+    run: Arc<Mutex<Run>>,
+}
+
+/// How a bundle comes out that the relay runs.
+#[derive(Clone, Copy, Default)]
+enum Run {
+    #[default]
+    Succeeds,
+    Reverts,
+    Unknown,
+}
+
+impl Bundles {
+    fn will(&self, run: Run) {
+        *self.run.lock() = run;
+    }
+}
 
 /// The address in the header, if its signature of the body holds.
 fn searcher(headers: &HeaderMap, body: &[u8]) -> Option<String> {
@@ -33,10 +56,10 @@ fn searcher(headers: &HeaderMap, body: &[u8]) -> Option<String> {
 
 async fn relay(desk: &Desk) -> (Arc<HttpRelay>, Bundles) {
     let bundles = Bundles::default();
-    let (kept, signer) = (Arc::clone(&bundles), new_signer().unwrap());
+    let (kept, signer) = (bundles.clone(), new_signer().unwrap());
     let (expected, url_of) = (signer.address().to_string(), desk.sandbox.tasks.clone());
     let url = serve(&url_of, move |headers, body| {
-        let (kept, expected) = (Arc::clone(&kept), expected.clone());
+        let (kept, expected) = (kept.clone(), expected.clone());
         async move {
             let refuse = |why: &str| json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": -32_600, "message": why } });
             if searcher(&headers, &body).as_ref() != Some(&expected) {
@@ -49,15 +72,24 @@ async fn relay(desk: &Desk) -> (Arc<HttpRelay>, Bundles) {
                 "eth_sendBundle" => {
                     let block: U64 = serde_json::from_value(bundle["blockNumber"].clone()).unwrap();
                     let txs: Vec<String> = serde_json::from_value(bundle["txs"].clone()).unwrap();
-                    kept.lock().push((uuid, block.to(), txs));
+                    kept.kept.lock().push((uuid, block.to(), txs));
                     json!({ "bundleHash": keccak256(&body) })
                 }
-                "eth_callBundle" => json!({
-                    "bundleHash": keccak256(&body), "totalGasUsed": 42_000, "stateBlockNumber": 7,
-                    "results": [{ "gasUsed": 21_000 }, { "gasUsed": 21_000, "error": "execution reverted", "revert": "too late" }],
-                }),
+                "eth_callBundle" => {
+                    let last = match *kept.run.lock() {
+                        Run::Succeeds => json!({ "gasUsed": 21_000 }),
+                        Run::Reverts => {
+                            json!({ "gasUsed": 21_000, "error": "execution reverted", "revert": "too late" })
+                        }
+                        Run::Unknown => return refuse("method not found"),
+                    };
+                    json!({
+                        "bundleHash": keccak256(&body), "totalGasUsed": 42_000, "stateBlockNumber": 7,
+                        "results": [{ "gasUsed": 21_000 }, last],
+                    })
+                }
                 "eth_cancelBundle" => {
-                    kept.lock().retain(|(named, ..)| *named != uuid);
+                    kept.kept.lock().retain(|(named, ..)| *named != uuid);
                     Value::Null
                 }
                 _ => return refuse("no such method"),
@@ -74,12 +106,15 @@ async fn requests_are_signed_and_answers_read() {
     let (relay, bundles) = relay(&desk).await;
     let bundle = Bundle { transactions: vec![Data::from(vec![1, 2])], block_number: 9, uuid: "u".into() };
     let simulated = relay.simulate(&bundle).await.unwrap();
+    assert_eq!((simulated.success, simulated.error), (true, None));
+    bundles.will(Run::Reverts);
+    let simulated = relay.simulate(&bundle).await.unwrap();
     assert_eq!((simulated.success, simulated.gas_used, simulated.state_block), (false, 42_000, 7));
     assert_eq!(simulated.error.as_deref(), Some("execution reverted: too late"));
     relay.send(&bundle).await.unwrap();
-    assert_eq!(*bundles.lock(), [("u".to_owned(), 9, vec!["0x0102".to_owned()])]);
+    assert_eq!(*bundles.kept.lock(), [("u".to_owned(), 9, vec!["0x0102".to_owned()])]);
     relay.cancel("u").await.unwrap();
-    assert!(bundles.lock().is_empty());
+    assert!(bundles.kept.lock().is_empty());
     assert!(HttpRelay::new(&Secret::new("no url"), new_signer().unwrap(), Duration::from_secs(1)).is_err());
 }
 
@@ -95,11 +130,13 @@ async fn a_private_intent_is_offered_to_each_block_asked_for_and_to_no_pool() {
 
     let sent = engine.submit(private("one")).await.unwrap();
     assert_eq!((sent.state, sent.attempts[0].target_block), (State::Sent, Some(head + 1)));
+    let told = sent.attempts[0].rehearsed.as_ref().unwrap();
+    assert_eq!((told.success, told.gas_used, told.state_block), (true, 42_000, 7));
     engine.reconcile().await.unwrap();
-    assert_eq!(bundles.lock().len(), 1, "once for each block");
+    assert_eq!(bundles.kept.lock().len(), 1, "once for each block");
     desk.mine(1).await;
     engine.reconcile().await.unwrap();
-    assert_eq!(bundles.lock().iter().map(|(_, block, _)| *block).collect::<Vec<_>>(), [head + 1, head + 2]);
+    assert_eq!(bundles.kept.lock().iter().map(|(_, block, _)| *block).collect::<Vec<_>>(), [head + 1, head + 2]);
     desk.mine(1).await;
     engine.reconcile().await.unwrap();
     assert_eq!(engine.get("one").await.unwrap().state, State::Dropped);
@@ -108,7 +145,7 @@ async fn a_private_intent_is_offered_to_each_block_asked_for_and_to_no_pool() {
     // The next one has the same nonce; the relay's block has it.
     let next = engine.submit(private("two")).await.unwrap();
     assert_eq!(next.nonce, Some(0));
-    let raw = bundles.lock().last().unwrap().2[0].clone();
+    let raw = bundles.kept.lock().last().unwrap().2[0].clone();
     desk.anvil("eth_sendRawTransaction", json!([raw])).await;
     desk.mine(1).await;
     engine.reconcile().await.unwrap();
@@ -123,7 +160,33 @@ async fn a_private_intent_is_offered_to_each_block_asked_for_and_to_no_pool() {
     engine.submit(private("three")).await.unwrap();
     let back = engine.cancel("three").await.unwrap();
     assert_eq!(back.state, State::Dropped);
-    let uuid = |key: &str| bundles.lock().iter().filter(|(_, _, txs)| txs[0].contains(key)).count();
+    let uuid = |key: &str| bundles.kept.lock().iter().filter(|(_, _, txs)| txs[0].contains(key)).count();
     assert_eq!(uuid("nothing of it is left"), 0);
-    assert_eq!(bundles.lock().len(), 3, "its bundle is gone from the relay");
+    assert_eq!(bundles.kept.lock().len(), 3, "its bundle is gone from the relay");
+}
+
+#[tokio::test]
+async fn what_would_fail_at_the_relay_is_not_sent_there() {
+    let Some(desk) = desk().await else { return };
+    desk.by_hand().await;
+    let (relay, bundles) = relay(&desk).await;
+    let engine = desk.with_relay(relay);
+    engine.reconcile().await.unwrap();
+    let private = |key: &str| Request { route: Route::Private { blocks: 2 }, ..desk.deposit(key, 5) };
+    bundles.will(Run::Reverts);
+    let dropped = engine.submit(private("one")).await.unwrap();
+    let why = "by the relay it would fail: execution reverted: too late";
+    assert_eq!((dropped.state, dropped.why.as_deref()), (State::Dropped, Some(why)));
+    assert!(!dropped.attempts[0].rehearsed.as_ref().unwrap().success);
+    // The relay has seen its bytes, so it is watched; its nonce is the next one's.
+    assert!(dropped.is_open() && bundles.kept.lock().is_empty());
+    // A relay that runs no bundles is sent them all the same.
+    bundles.will(Run::Unknown);
+    let sent = engine.submit(private("two")).await.unwrap();
+    assert_eq!((sent.state, sent.nonce, sent.attempts[0].rehearsed.clone()), (State::Sent, dropped.nonce, None));
+    assert_eq!(bundles.kept.lock().len(), 1);
+    // The gate holds back what the relay was to run only, too.
+    *desk.gate.shut.lock() = Some(kernel::Fault::denied("trading is halted"));
+    let held = engine.submit(private("three")).await.unwrap();
+    assert_eq!((held.state, bundles.kept.lock().len()), (State::Refused, 1));
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kernel::bus::Bus;
 use kernel::chain::{BlockId, Chain};
 use kernel::intents::{Engine, Purpose, Request, State, Trouble};
 use kernel::metrics::Metrics;
@@ -52,6 +53,45 @@ async fn a_reorganisation_takes_it_back_and_it_is_sent_again() {
         desk.until(&desk.engine, key, State::Settled).await;
     }
     assert_eq!(desk.done().await, (6.into(), 2));
+}
+
+#[tokio::test]
+async fn what_had_settled_in_blocks_that_the_chain_lost_is_taken_back_and_sent_again() {
+    let Some(desk) = desk().await else { return };
+    let mut blocks = Vec::new();
+    for key in ["one", "two"] {
+        desk.engine.submit(desk.deposit(key, 5)).await.unwrap();
+        blocks.push(desk.mined(key).await.mined.unwrap().block_number);
+        desk.mine(3).await;
+        desk.until(&desk.engine, key, State::Settled).await;
+    }
+    // As a chain that was killed and comes back as it was saved before: first without the second, then without both.
+    for (left, lost) in [(1, 1), (0, 2)] {
+        let head = desk.sandbox.node.block(BlockId::Latest).await.unwrap().head.number;
+        let first = blocks[blocks.len() - lost];
+        desk.anvil("anvil_rollback", json!([head + 1 - first])).await;
+        assert_eq!(desk.done().await, ((5 * left).into(), left));
+        // A process that begins looks as well as one that goes on.
+        let fresh = Engine::new(parts(&desk.sandbox, &desk.sandbox.node, &desk.gate)).unwrap();
+        fresh.reconcile().await.unwrap();
+        let states = async |key: &str| desk.engine.get(key).await.unwrap().state;
+        assert_eq!((states("one").await == State::Settled, states("two").await), (left == 1, State::Sent));
+        blocks = Vec::from_iter(blocks.into_iter().take(left as usize));
+        for key in ["one", "two"].into_iter().skip(left as usize) {
+            desk.until(&desk.engine, key, State::Mined).await;
+        }
+        desk.mine(3).await;
+        for key in ["one", "two"] {
+            let settled = desk.until(&desk.engine, key, State::Settled).await;
+            blocks.push(settled.mined.unwrap().block_number);
+        }
+        blocks.sort_unstable();
+        blocks.dedup();
+        assert_eq!(desk.done().await, (10.into(), 2), "once each");
+    }
+    let told = desk.sandbox.world.bus.read(kernel::intents::INTENTS_TOPIC, 0, 100).await.unwrap();
+    let reorganised = told.iter().filter(|event| event.data["trouble"] == "reorganised").count();
+    assert_eq!(reorganised, 3);
 }
 
 #[tokio::test]

@@ -1,9 +1,13 @@
 //! The execution server on a sandbox, its pools read anew whenever the test moved them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use kernel::Fault;
-use kernel::chain::{Abi, Address, Amount, BlockId, Ground, Signer};
+use kernel::chain::{
+    Abi, Address, Amount, BlockId, Bundle, BundleSimulation, Ground, Hash, Relay, Sender, Signer, Verdict,
+};
 use kernel::fake::World;
 use kernel::prices::Asset;
 use market::feed::Pools;
@@ -37,11 +41,50 @@ pub(super) struct Balances {
 
 /// With the sandbox's wallet, which owns the executor, trading from the start.
 pub(super) async fn online() -> Option<Online> {
+    with(|_| None).await
+}
+
+async fn with(relay: impl FnOnce(&Arc<dyn Sender>) -> Option<Arc<dyn Relay>>) -> Option<Online> {
     let signer = evm::sandbox_signer().unwrap();
     let owned = evm::SandboxConfig { executor_owner: Some(signer.address()), ..evm::SandboxConfig::default() };
     let (world, sandbox, sender) = sandbox_of(owned)?;
-    let wallet = Wallet { signer: Some(signer), origin: "sandbox", sender, relay: None };
+    let wallet = Wallet { signer: Some(signer), origin: "sandbox", relay: relay(&sender), sender };
     Some(Online::new(world, sandbox, wallet).await)
+}
+
+/// A relay whose bundles go straight into a block, or would fail there.
+pub(super) struct Straight {
+    sender: Arc<dyn Sender>,
+    pub(super) fails: AtomicBool,
+}
+
+#[async_trait]
+impl Relay for Straight {
+    async fn simulate(&self, bundle: &Bundle) -> Result<BundleSimulation, Fault> {
+        let success = !self.fails.load(Ordering::Relaxed);
+        let error = (!success).then(|| "reverted: too late".to_owned());
+        Ok(BundleSimulation { success, gas_used: 7, error, state_block: bundle.block_number - 1 })
+    }
+
+    async fn send(&self, bundle: &Bundle) -> Result<Hash, Fault> {
+        assert_eq!(self.sender.send(&bundle.transactions[0]).await?, Verdict::Taken);
+        Ok(Hash::default())
+    }
+
+    async fn cancel(&self, _: &str) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// With a private relay.
+pub(super) async fn with_relay() -> Option<(Online, Arc<Straight>)> {
+    let mut made = None;
+    let online = with(|sender| {
+        let relay = Arc::new(Straight { sender: Arc::clone(sender), fails: AtomicBool::new(false) });
+        made = Some(Arc::clone(&relay));
+        Some(relay)
+    });
+    Some((online.await?, made?))
 }
 
 /// The same chain as somebody else's node has it: no key, no executor, nothing known of it.
@@ -84,7 +127,8 @@ impl Online {
         let amount = json!(format!("400{}", "0".repeat(18)));
         for (to, input) in [(token, data("mint(address,uint256)", &[json!(pair), amount])), (pair, data("sync()", &[]))]
         {
-            self.transact(json!({ "from": owner, "to": to, "input": input })).await;
+            // Gas enough for any second: what was estimated in the one before may be too little.
+            self.transact(json!({ "from": owner, "to": to, "input": input, "gas": "0x7a120" })).await;
         }
         self.read_pools().await;
     }
@@ -102,6 +146,16 @@ impl Online {
 
     pub(super) async fn read_pools(&self) {
         self.pools.become_of(&*book(&self.sandbox).await);
+    }
+
+    /// The block in which a pool was made.
+    pub(super) async fn made_in(&self, pool: &str) -> u64 {
+        self.pools.made_in(self.sandbox.at(pool).await).unwrap().block
+    }
+
+    /// From now on nobody knows when pools were made.
+    pub(super) fn forget_origins(&self) {
+        self.pools.forget_origins();
     }
 
     pub(super) async fn anvil(&self, method: &str, params: Value) -> Value {
@@ -158,8 +212,12 @@ impl Online {
         self.bench.world.chain.nonce(self.wallet, BlockId::Latest).await.unwrap()
     }
 
+    pub(super) async fn weth(&self) -> Address {
+        self.sandbox.at("weth").await
+    }
+
     pub(super) async fn balances(&self) -> Balances {
-        let (chain, weth) = (&self.bench.world.chain, self.sandbox.at("weth").await);
+        let (chain, weth) = (&self.bench.world.chain, self.weth().await);
         Balances {
             weth: chain.token_balance(weth, self.wallet, BlockId::Latest).await.unwrap(),
             ether: chain.balance(self.wallet, BlockId::Latest).await.unwrap(),
