@@ -127,6 +127,10 @@ async fn waits_between_attempts_grow_as_the_policy_says() {
         expect!["3 calls, faulted: runtime (503): failed: c failed, at /do/0/t/try/0/c after 4000 ms"],
     )
     .await;
+}
+
+#[tokio::test]
+async fn attempts_end_by_count_time_and_condition() {
     // Handled in the end.
     check_timed(
         tried!("retry: { delay: PT2S, limit: { attempt: { count: 2 } } }, do: [ { s: { set: { gave: up } } } ]"),
