@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, LIMIT, Mcp, wait_for};
+use crate::harness::{Home, LIMIT, Mcp, Process, wait_for};
 
 /// Puts a key for each item, waiting in between.
 const WORKFLOW: &str = "
@@ -22,6 +22,10 @@ do:
     - rest: { wait: { milliseconds: 300 } }
 ";
 
+fn mcp(process: &Process, home: &Home) -> Mcp {
+    Mcp::new(&format!("{}/mcp", process.screen["coordinator"].as_str().unwrap()), Some(home.key()))
+}
+
 fn put_keys(mcp: &Mcp) -> Vec<Value> {
     mcp.call("coordination__kv_list", json!({ "prefix": "done/" })).unwrap()["entries"].as_array().unwrap().clone()
 }
@@ -30,7 +34,7 @@ fn put_keys(mcp: &Mcp) -> Vec<Value> {
 fn shipped_playbooks_fit_the_tools_of_the_fleet() {
     let home = Home::new("");
     let process = home.start(&["up", "--no-sandbox"]);
-    let mcp = Mcp::new(process.screen["coordinator"].as_str().unwrap(), Some(home.key()));
+    let mcp = mcp(&process, &home);
     let shipped = mcp.call("orchestration__list_workflows", json!({ "shipped": true })).unwrap();
     let names: Vec<&str> =
         shipped["workflows"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
@@ -59,13 +63,13 @@ fn a_run_goes_on_where_it_was_after_kill_9() {
     home.cli(&["workflow", "define", &file]).ok();
     let run = home.cli(&["workflow", "start", "test/counted", "--json"]).json()["run"].as_str().unwrap().to_owned();
     for kill in 1..=3 {
-        let mcp = Mcp::new(process.screen["coordinator"].as_str().unwrap(), Some(home.key()));
+        let mcp = mcp(&process, &home);
         wait_for("the run comes further", LIMIT, || (put_keys(&mcp).len() > kill).then_some(()));
         process.signal(libc::SIGKILL);
         process.wait(LIMIT);
         process = home.start(&["up", "--no-sandbox"]);
     }
-    let mcp = Mcp::new(process.screen["coordinator"].as_str().unwrap(), Some(home.key()));
+    let mcp = mcp(&process, &home);
     let done = wait_for("the run ends", LIMIT, || {
         let run = mcp.call("orchestration__status", json!({ "run": run, "wait_seconds": 5 })).unwrap();
         run["ended_ms"].is_i64().then_some(run)
