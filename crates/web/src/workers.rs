@@ -6,13 +6,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request, State};
 use axum::routing::post;
+use axum::{Json, Router};
 use bytes::Bytes;
-use flow::remote::{Finished, Heard, Leased, Registered};
-use http::HeaderMap;
-use kernel::Access;
+use flow::remote::{Finish, Finished, Heard, Heartbeat, Lease, Leased, Leave, Register, Registered};
+use http::StatusCode;
+use kernel::{Access, Caller, Fault};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::coordinator::{Doors, read_json};
@@ -28,61 +29,53 @@ pub fn routes() -> Router<Arc<Doors>> {
         .route("/agents/{name}/leave", post(leave))
 }
 
-type Answer<T> = Result<axum::Json<T>, Problem>;
-
-async fn register(
-    State(doors): State<Arc<Doors>>,
-    ConnectInfo(remote): ConnectInfo<SocketAddr>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer<Registered> {
-    doors.guard.admit(&headers, remote, Access::Operate, "register").await?;
-    Ok(axum::Json(doors.workers.register(&name, read_json(&body)?).await?))
+/// What a worker that may operate says, to the agent whose name is in the path.
+struct Said<T> {
+    agent: String,
+    caller: Caller,
+    body: T,
 }
 
-async fn lease(
-    State(doors): State<Arc<Doors>>,
-    ConnectInfo(remote): ConnectInfo<SocketAddr>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer<Leased> {
-    doors.guard.admit(&headers, remote, Access::Operate, "lease").await?;
-    let leased = doors.workers.lease(&name, read_json(&body)?, &doors.service.tasks.stopping()).await?;
-    Ok(axum::Json(leased))
+impl<T: DeserializeOwned> FromRequest<Arc<Doors>> for Said<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, doors: &Arc<Doors>) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let Path(agent) = Path::<String>::from_request_parts(&mut parts, doors)
+            .await
+            .map_err(|error| Fault::invalid(format!("path: {}", error.body_text())))?;
+        let ConnectInfo(remote) = ConnectInfo::<SocketAddr>::from_request_parts(&mut parts, doors)
+            .await
+            .map_err(|error| Fault::internal(error.to_string()))?;
+        let what = parts.uri.path().rsplit('/').next().unwrap_or_default();
+        let caller = doors.guard.admit(&parts.headers, remote, Access::Operate, what).await?;
+        let body = Bytes::from_request(Request::from_parts(parts, body), doors).await.map_err(|error| {
+            let what = format!("body: {}", error.body_text());
+            if error.status() == StatusCode::PAYLOAD_TOO_LARGE { Fault::too_large(what) } else { Fault::invalid(what) }
+        })?;
+        Ok(Self { agent, caller, body: read_json(&body)? })
+    }
 }
 
-async fn heartbeat(
-    State(doors): State<Arc<Doors>>,
-    ConnectInfo(remote): ConnectInfo<SocketAddr>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer<Heard> {
-    doors.guard.admit(&headers, remote, Access::Operate, "heartbeat").await?;
-    Ok(axum::Json(doors.workers.heartbeat(&name, read_json(&body)?).await?))
+type Answer<T> = Result<Json<T>, Problem>;
+
+async fn register(State(doors): State<Arc<Doors>>, said: Said<Register>) -> Answer<Registered> {
+    Ok(Json(doors.workers.register(&said.agent, said.body).await?))
 }
 
-async fn finish(
-    State(doors): State<Arc<Doors>>,
-    ConnectInfo(remote): ConnectInfo<SocketAddr>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer<Finished> {
-    let caller = doors.guard.admit(&headers, remote, Access::Operate, "finish").await?;
-    Ok(axum::Json(doors.workers.finish(&name, read_json(&body)?, &caller).await?))
+async fn lease(State(doors): State<Arc<Doors>>, said: Said<Lease>) -> Answer<Leased> {
+    Ok(Json(doors.workers.lease(&said.agent, said.body, &doors.service.tasks.stopping()).await?))
 }
 
-async fn leave(
-    State(doors): State<Arc<Doors>>,
-    ConnectInfo(remote): ConnectInfo<SocketAddr>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer<Value> {
-    doors.guard.admit(&headers, remote, Access::Operate, "leave").await?;
-    doors.workers.leave(&name, &read_json(&body)?).await?;
-    Ok(axum::Json(json!({})))
+async fn heartbeat(State(doors): State<Arc<Doors>>, said: Said<Heartbeat>) -> Answer<Heard> {
+    Ok(Json(doors.workers.heartbeat(&said.agent, said.body).await?))
+}
+
+async fn finish(State(doors): State<Arc<Doors>>, said: Said<Finish>) -> Answer<Finished> {
+    Ok(Json(doors.workers.finish(&said.agent, said.body, &said.caller).await?))
+}
+
+async fn leave(State(doors): State<Arc<Doors>>, said: Said<Leave>) -> Answer<Value> {
+    doors.workers.leave(&said.agent, &said.body).await?;
+    Ok(Json(json!({})))
 }

@@ -153,16 +153,20 @@ async fn an_agent_that_trades_may_stop_and_may_not_loosen() {
     bench.call(&agent, KILL_SWITCH, KillSwitchRequest { reason: "x".into() }).await.unwrap();
 }
 
-#[tokio::test]
-async fn profit_is_what_was_booked_with_fees_and_gas_apart() {
-    let (bench, gate) = bench().await;
-    let trades = [
+/// Trades of every kind of ending.
+fn every_outcome() -> [(&'static str, &'static str, Outcome); 4] {
+    [
         ("a", "A/B", Outcome::Filled(fill(1_000, "10"))),
         ("b", "A/C", Outcome::Filled(fill(900, "8"))),
         ("c", "A/B", Outcome::Failed(fill(0, "0"))),
         ("d", "A/B", Outcome::Released { why: "too late".into() }),
-    ];
-    trade(&bench, &gate, &trades).await;
+    ]
+}
+
+#[tokio::test]
+async fn profit_is_what_was_booked_with_fees_and_gas_apart() {
+    let (bench, gate) = bench().await;
+    trade(&bench, &gate, &every_outcome()).await;
     let by = |by: Vec<Grouping>| PnlRequest { by, ..PnlRequest::default() };
     let answer = bench.call(&viewer("v"), PNL, by(vec![Grouping::Day, Grouping::Pair])).await.unwrap();
     expect![[r#"{"trades":3,"filled":2,"won":2,"gross":"18","fees":"1.5","gas":"6","tips":"3","net":"7.5"}"#]]
@@ -195,13 +199,7 @@ async fn profit_is_what_was_booked_with_fees_and_gas_apart() {
 #[tokio::test]
 async fn the_journal_is_what_profit_and_loss_are_made_of() {
     let (bench, gate) = bench().await;
-    let trades = [
-        ("a", "A/B", Outcome::Filled(fill(1_000, "10"))),
-        ("b", "A/C", Outcome::Filled(fill(900, "8"))),
-        ("c", "A/B", Outcome::Failed(fill(0, "0"))),
-        ("d", "A/B", Outcome::Released { why: "too late".into() }),
-    ];
-    trade(&bench, &gate, &trades).await;
+    trade(&bench, &gate, &every_outcome()).await;
     gate.take_back("b", &[]).await.unwrap();
     let page = |cursor| TradesRequest { journal: true, limit: Some(3), cursor, ..Default::default() };
     let first = bench.call(&viewer("v"), TRADES, page(None)).await.unwrap();

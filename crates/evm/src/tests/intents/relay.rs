@@ -160,8 +160,6 @@ async fn a_private_intent_is_offered_to_each_block_asked_for_and_to_no_pool() {
     engine.submit(private("three")).await.unwrap();
     let back = engine.cancel("three").await.unwrap();
     assert_eq!(back.state, State::Dropped);
-    let uuid = |key: &str| bundles.kept.lock().iter().filter(|(_, _, txs)| txs[0].contains(key)).count();
-    assert_eq!(uuid("nothing of it is left"), 0);
     assert_eq!(bundles.kept.lock().len(), 3, "its bundle is gone from the relay");
 }
 
