@@ -97,6 +97,29 @@ pub(crate) fn until_at_work(child: &mut Child) {
     std::thread::spawn(move || lines.for_each(drop));
 }
 
+/// Stops the child where it is; it stands still when this returns, or it had ended: then false.
+#[expect(unsafe_code, reason = "signals have no safe form in std")]
+pub(crate) fn pause(child: &Child) -> bool {
+    let pid = child.id();
+    // SAFETY: a signal's report is numbers alone, for which zeros are a value.
+    let mut report: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // Not reaped here: whoever started it waits for it.
+    let flags = libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT;
+    // SAFETY: `kill` takes numbers alone, `waitid` writes to `report`, which outlives it.
+    let done = unsafe {
+        libc::kill(pid.cast_signed(), libc::SIGSTOP) == 0 && libc::waitid(libc::P_PID, pid, &raw mut report, flags) == 0
+    };
+    assert!(done, "{}", std::io::Error::last_os_error());
+    report.si_code == libc::CLD_STOPPED
+}
+
+/// Lets a paused child go on.
+#[expect(unsafe_code, reason = "signals have no safe form in std")]
+pub(crate) fn go_on(child: &Child) {
+    // SAFETY: `kill` takes two numbers and touches no memory of ours.
+    assert_eq!(unsafe { libc::kill(child.id().cast_signed(), libc::SIGCONT) }, 0);
+}
+
 #[tokio::test]
 async fn processes_share_one_folder() {
     let folder = tempfile::tempdir().unwrap();
