@@ -194,7 +194,7 @@ impl Handler for View {
             // One server alone says everything itself.
             (_, Scope::One(name)) => self.one(name)?.handle(request, ctx).await,
             ("tools/list", _) => self.list_tools(&request, &ctx),
-            _ => self.aggregate(request, ctx).await,
+            _ => Box::pin(self.aggregate(request, ctx)).await,
         }
     }
 

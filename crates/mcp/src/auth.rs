@@ -7,19 +7,12 @@ use async_trait::async_trait;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kernel::{Caller, Fault, Role};
-use serde_json::json;
 
-use crate::seal::{Binding, Sealer};
+use crate::assertion::{CALLER, Listener};
+use crate::seal::Sealer;
 
 /// Carries the caller's key, for clients that cannot set `Authorization`.
 pub const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// Carries the caller between processes of one fleet, sealed.
-pub const CALLER: HeaderName = HeaderName::from_static("flotilla-caller");
-
-/// How long an assertion stands, in milliseconds: long enough for one hop.
-const ASSERTION_MS: i64 = 60_000;
-/// What an assertion is bound to: nothing but its purpose, since it is what names the caller.
-const ASSERTION: Binding<'static> = Binding { caller: "", purpose: "caller", subject: "" };
 
 /// Tells who makes a request.
 #[async_trait]
@@ -50,14 +43,14 @@ impl Keys for kernel::keys::Keys {
 /// Credentials that do not verify are refused even where none are needed.
 pub struct Gate {
     keys: Arc<dyn Keys>,
-    sealer: Sealer,
+    fleet: Listener,
     anonymous: Option<Anonymous>,
 }
 
 impl Gate {
     /// A gate for holders of `keys` and for processes that share `sealer`'s key.
     pub fn new(keys: Arc<dyn Keys>, sealer: Sealer) -> Self {
-        Self { keys, sealer, anonymous: None }
+        Self { keys, fleet: Listener::new(sealer), anonymous: None }
     }
 
     /// Lets callers without credentials in.
@@ -72,7 +65,7 @@ impl Gate {
 impl Authenticate for Gate {
     async fn authenticate(&self, headers: &HeaderMap, remote: IpAddr) -> Result<Caller, Fault> {
         if let Some(assertion) = headers.get(CALLER) {
-            return asserted(&self.sealer, assertion);
+            return self.fleet.hear(assertion);
         }
         match (key_of(headers)?, &self.anonymous) {
             (Some(key), _) => self.keys.caller_of(key).await?.ok_or_else(|| {
@@ -138,30 +131,12 @@ fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
     headers.get(API_KEY).map(|value| value.to_str().map(str::trim).map_err(|_| malformed("X-API-Key"))).transpose()
 }
 
-/// The header by which one process of the fleet speaks for `caller` to another: its permissions go along and never widen.
-///
-/// # Errors
-/// When sealing fails.
-pub fn assertion(sealer: &Sealer, caller: &Caller) -> Result<HeaderValue, Fault> {
-    let sealed = sealer.seal(ASSERTION, ASSERTION_MS, json!(caller))?;
-    HeaderValue::from_str(&sealed).map_err(|_| Fault::internal("an assertion does not fit a header"))
-}
-
-fn asserted(sealer: &Sealer, value: &HeaderValue) -> Result<Caller, Fault> {
-    let refused = || {
-        Fault::unauthenticated("the Flotilla-Caller header does not verify")
-            .hint("only processes that share the fleet's key may send it, within a minute")
-    };
-    let text = value.to_str().map_err(|_| refused())?;
-    let caller = sealer.open(ASSERTION, text).map_err(|_| refused())?;
-    serde_json::from_value(caller).map_err(|_| refused())
-}
-
 #[cfg(test)]
 mod tests {
     use kernel::{Clock, Code};
 
     use super::*;
+    use crate::assertion::Speaker;
 
     struct OneKey;
 
@@ -194,9 +169,10 @@ mod tests {
         }
         assert_eq!(enter(&gate, &[]).await, denied);
 
-        let bob = assertion(&sealer, &Caller::new("bob", Role::Viewer)).unwrap();
+        let bob = Speaker::new(sealer).say(&Caller::new("bob", Role::Viewer)).unwrap();
         assert_eq!(enter(&gate, &[(CALLER, bob.to_str().unwrap())]).await.as_deref(), Ok("bob"));
-        let strangers = assertion(&Sealer::new(&[2; 32], clock.clone()), &Caller::new("eve", Role::Admin)).unwrap();
+        let strangers = Speaker::new(Sealer::new(&[2; 32], clock.clone()));
+        let strangers = strangers.say(&Caller::new("eve", Role::Admin)).unwrap();
         assert_eq!(enter(&gate, &[(CALLER, strangers.to_str().unwrap())]).await, denied);
         clock.advance_ms(60_001);
         assert_eq!(enter(&gate, &[(CALLER, bob.to_str().unwrap())]).await, denied);

@@ -10,6 +10,7 @@
 //! - Payloads that are not ours stay raw JSON ([`RawValue`](serde_json::value::RawValue)): what comes in goes out byte for byte.
 //! - Every refusal a model can act on is a tool result with `isError`; protocol errors are for protocol faults.
 
+mod assertion;
 pub mod auth;
 pub mod client;
 pub mod conversation;

@@ -61,8 +61,18 @@ impl Sealer {
         if text.len() > SEALED_BYTES_MAX { Err(Fault::too_large("state to be sealed is too large")) } else { Ok(text) }
     }
 
+    /// The time by which seals end.
+    pub(crate) fn now_ms(&self) -> UnixMs {
+        self.clock.now_ms()
+    }
+
     /// Opens what [`Sealer::seal`] made under the same binding.
     pub fn open(&self, binding: Binding<'_>, text: &str) -> Result<Value, Fault> {
+        self.open_until(binding, text).map(|(data, _)| data)
+    }
+
+    /// Opens it, and says until when it can be opened.
+    pub(crate) fn open_until(&self, binding: Binding<'_>, text: &str) -> Result<(Value, UnixMs), Fault> {
         let bad = || {
             Fault::invalid("state does not verify")
                 .hint("send it back exactly as it was given, by the same caller, for the same request")
@@ -81,7 +91,7 @@ impl Sealer {
         if sealed.until < self.clock.now_ms() {
             return Err(Fault::invalid("state has expired").hint("start the request again"));
         }
-        Ok(sealed.data)
+        Ok((sealed.data, sealed.until))
     }
 }
 

@@ -189,7 +189,7 @@ impl Door {
 
     async fn post(&self, visit: Visit, body: &[u8]) -> Response<Body> {
         if body.trim_ascii_start().first() == Some(&b'[') {
-            return legacy::batch(self, visit, body).await;
+            return Box::pin(legacy::batch(self, visit, body)).await;
         }
         let message = match Message::parse(body) {
             Ok(message) => message,

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::super::outgoing::AboutUs;
 use super::modern::ModernLink;
 use super::{Endpoint, Target};
-use crate::auth;
+use crate::assertion::{CALLER, Speaker};
 use crate::handler::Identity;
 use crate::seal::Sealer;
 
@@ -36,9 +36,10 @@ impl FleetHost {
     pub fn of(instance: &Instance, sealer: Sealer, about_us: AboutUs, tasks: Tasks) -> Result<Self, Fault> {
         let url = format!("{}/mcp", instance.url.trim_end_matches('/'));
         let url: Uri = url.parse().map_err(|error| Fault::invalid(format!("{}: {error}", instance.url)))?;
+        let speaker = Speaker::new(sealer);
         let speak_for = move |caller: &Caller| {
             let mut headers = HeaderMap::with_capacity(1);
-            headers.insert(auth::CALLER, auth::assertion(&sealer, caller)?);
+            headers.insert(CALLER, speaker.say(caller)?);
             Ok(headers)
         };
         let credentials = Some(Arc::new(speak_for) as super::Credentials);

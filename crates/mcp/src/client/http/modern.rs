@@ -93,10 +93,10 @@ impl ModernLink {
     async fn ask_anew(&self, request: &Request, ctx: &Ctx) -> Result<Reply, LinkError> {
         match self.ask(request, ctx).await {
             Err(LinkError::Rpc(error)) if error.code == codes::HEADER_MISMATCH && request.method == "tools/call" => {
-                self.learn_all(ctx).await?;
-                self.ask(request, ctx).await
+                Box::pin(self.learn_all(ctx)).await?;
+                Box::pin(self.ask(request, ctx)).await
             }
-            Err(LinkError::Rpc(error)) if is_offered_again(&error) => self.ask(request, ctx).await,
+            Err(LinkError::Rpc(error)) if is_offered_again(&error) => Box::pin(self.ask(request, ctx)).await,
             done => done,
         }
     }
@@ -116,7 +116,7 @@ impl ModernLink {
                 Message::Response(response) => self.reply(request, response, id),
                 _ => Err(self.no_answer(&request.method).into()),
             },
-            Posted::Stream(events) => self.follow(request, events, id, ctx).await,
+            Posted::Stream(events) => Box::pin(self.follow(request, events, id, ctx)).await,
             Posted::Accepted => Err(self.no_answer(&request.method).into()),
             Posted::Refused(_, fault) => Err(fault.into()),
         }
@@ -281,7 +281,7 @@ impl Link for ModernLink {
             let mut reply = self.ask_anew(request, ctx).await?;
             let mut rounds = Rounds::default();
             while let Some(again) = rounds.next(request, &reply, ctx).await? {
-                reply = self.ask_anew(&again, ctx).await?;
+                reply = Box::pin(self.ask_anew(&again, ctx)).await?;
             }
             Ok(reply)
         };

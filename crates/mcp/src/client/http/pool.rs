@@ -1,11 +1,18 @@
 //! Connections to one server: HTTP/1.1, kept and used again, each by one exchange at a time.
 //!
 //! An exchange that is dropped before its end closes its connection: that is how a server learns that nobody waits any more.
+//!
+//! A connection is driven by whoever uses it, inside the wait for its answer: a task of its own would have to be woken for every step, and
+//! each waking is dearer than the step.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderValue, Request, Response, Uri};
 use http_body::Body as _;
@@ -31,9 +38,55 @@ const IDLE_TIME: Duration = Duration::from_secs(4);
 /// Unused connections kept.
 const IDLE_MAX: usize = 64;
 
-struct Idle {
+/// One connection.
+struct Connection {
     sender: SendRequest<Full<Bytes>>,
+    driver: Driver,
+}
+
+impl Connection {
+    /// Whether the server has closed it. What came while nobody used it is looked at now.
+    fn is_closed(&mut self) -> bool {
+        self.driver.advance(&mut Context::from_waker(Waker::noop()));
+        self.sender.is_closed()
+    }
+}
+
+/// What moves a connection's bytes; nothing once it has ended. Never locked: the lock only says that two threads cannot poll it at once.
+struct Driver(Mutex<Option<BoxFuture<'static, ()>>>);
+
+impl Driver {
+    fn advance(&mut self, cx: &mut Context<'_>) {
+        let running = self.0.get_mut();
+        if running.as_mut().is_some_and(|running| running.as_mut().poll(cx).is_ready()) {
+            *running = None;
+        }
+    }
+
+    /// Waits for `work`, which the connection brings about.
+    async fn until<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(done);
+            }
+            self.advance(cx);
+            work.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+struct Idle {
+    connection: Connection,
     since: Instant,
+}
+
+#[derive(Default)]
+struct Kept {
+    idle: Vec<Idle>,
+    /// Whether a task is there that closes them in time.
+    watched: bool,
 }
 
 /// The connections.
@@ -44,7 +97,7 @@ pub(super) struct Pool {
     tls: Option<(TlsConnector, ServerName<'static>)>,
     allow_private: bool,
     tasks: Tasks,
-    idle: Mutex<Vec<Idle>>,
+    kept: Mutex<Kept>,
 }
 
 impl Pool {
@@ -70,7 +123,7 @@ impl Pool {
         }
         let host_header = HeaderValue::from_str(authority.as_str()).map_err(|_| bad("not a host name"))?;
         let port = url.port_u16().unwrap_or(default_port);
-        Ok(Arc::new(Self { host, port, host_header, tls, allow_private, tasks, idle: Mutex::default() }))
+        Ok(Arc::new(Self { host, port, host_header, tls, allow_private, tasks, kept: Mutex::default() }))
     }
 
     /// Whether `authority` names this server.
@@ -87,15 +140,17 @@ impl Pool {
         loop {
             let kept = self.take();
             let fresh = kept.is_none();
-            let mut sender = match kept {
-                Some(sender) => sender,
-                None => self.connect().await?,
+            let mut connection = match kept {
+                Some(connection) => connection,
+                // Apart, as everything is here that is large and seldom: what is waited for in place is carried by every call.
+                None => Box::pin(self.connect()).await?,
             };
-            if sender.ready().await.is_err() && !fresh {
+            let Connection { sender, driver } = &mut connection;
+            if driver.until(sender.ready()).await.is_err() && !fresh {
                 continue;
             }
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok(Exchange::new(Arc::clone(self), sender, response)),
+            match driver.until(sender.try_send_request(request)).await {
+                Ok(response) => return Ok(Exchange::new(Arc::clone(self), connection, response)),
                 // The connection was closed while it lay idle: the request never left, so it may go out again.
                 Err(mut unsent) => match unsent.take_message() {
                     Some(message) if !fresh => request = message,
@@ -109,26 +164,51 @@ impl Pool {
         Fault::unavailable(format!("{}: connection lost before an answer: {}", self.host, innermost(error)))
     }
 
-    fn take(&self) -> Option<SendRequest<Full<Bytes>>> {
-        let mut idle = self.idle.lock();
-        idle.retain(|kept| kept.since.elapsed() < IDLE_TIME && !kept.sender.is_closed());
-        idle.pop().map(|kept| kept.sender)
+    fn take(&self) -> Option<Connection> {
+        let mut kept = self.kept.lock();
+        while let Some(mut idle) = kept.idle.pop() {
+            if idle.since.elapsed() < IDLE_TIME && !idle.connection.is_closed() {
+                return Some(idle.connection);
+            }
+        }
+        None
     }
 
-    fn keep(&self, sender: SendRequest<Full<Bytes>>) {
-        let mut idle = self.idle.lock();
-        if idle.len() < IDLE_MAX && !sender.is_closed() && !self.tasks.stopping().is_cancelled() {
-            idle.push(Idle { sender, since: Instant::now() });
+    fn keep(self: &Arc<Self>, connection: Connection) {
+        let mut kept = self.kept.lock();
+        if kept.idle.len() >= IDLE_MAX || self.tasks.stopping().is_cancelled() {
+            return;
+        }
+        kept.idle.push(Idle { connection, since: Instant::now() });
+        if !std::mem::replace(&mut kept.watched, true) {
+            self.close_in_time();
         }
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Fault> {
+    /// Closes what nobody used for long, until nothing is kept.
+    fn close_in_time(self: &Arc<Self>) {
+        let (pool, stopping) = (Arc::downgrade(self), self.tasks.stopping());
+        self.tasks.spawn("idle http connections", OnEnd::Done, async move {
+            loop {
+                let stopped = tokio::time::timeout(IDLE_TIME, stopping.cancelled()).await.is_ok();
+                let Some(pool) = pool.upgrade() else { return };
+                let mut kept = pool.kept.lock();
+                kept.idle.retain(|idle| !stopped && idle.since.elapsed() < IDLE_TIME);
+                kept.watched = !kept.idle.is_empty();
+                if !kept.watched {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn connect(&self) -> Result<Connection, Fault> {
         let slow = |_| Fault::unavailable(format!("{}: no connection in {} s", self.host, CONNECT_TIME.as_secs()));
         let connected = tokio::time::timeout(CONNECT_TIME, self.connect_unbounded()).await.map_err(slow);
         connected.and_then(|connected| connected).map_err(LinkError::unsent)
     }
 
-    async fn connect_unbounded(&self) -> Result<SendRequest<Full<Bytes>>, Fault> {
+    async fn connect_unbounded(&self) -> Result<Connection, Fault> {
         let failed = |error: &dyn std::fmt::Display| Fault::unavailable(format!("{}: {error}", self.host));
         let addresses = guard::resolve(&self.host, self.port, self.allow_private).await?;
         let stream = TcpStream::connect(&*addresses).await.map_err(|error| failed(&error))?;
@@ -142,7 +222,7 @@ impl Pool {
         }
     }
 
-    async fn shake_hands<S>(&self, stream: S) -> Result<SendRequest<Full<Bytes>>, Fault>
+    async fn shake_hands<S>(&self, stream: S) -> Result<Connection, Fault>
     where
         S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -150,15 +230,16 @@ impl Pool {
             .await
             .map_err(|error| Fault::unavailable(format!("{}: {}", self.host, innermost(&error))))?;
         let (host, stopping) = (self.host.clone(), self.tasks.stopping());
-        self.tasks.spawn("http connection", OnEnd::Done, async move {
+        let running = async move {
             tokio::select! {
+                biased;
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(host, %error, "connection ended");
                 },
                 () = stopping.cancelled() => {}
             }
-        });
-        Ok(sender)
+        };
+        Ok(Connection { sender, driver: Driver(Mutex::new(Some(Box::pin(running)))) })
     }
 }
 
@@ -168,18 +249,21 @@ pub(in crate::client) struct Exchange {
     pub(super) head: http::response::Parts,
     body: Incoming,
     pool: Arc<Pool>,
-    sender: Option<SendRequest<Full<Bytes>>>,
+    /// Until it is free for others.
+    connection: Option<Connection>,
 }
 
 impl Exchange {
-    fn new(pool: Arc<Pool>, sender: SendRequest<Full<Bytes>>, response: Response<Incoming>) -> Self {
+    fn new(pool: Arc<Pool>, connection: Connection, response: Response<Incoming>) -> Self {
         let (head, body) = response.into_parts();
-        Self { head, body, pool, sender: Some(sender) }
+        Self { head, body, pool, connection: Some(connection) }
     }
 
     /// The next piece of the body; `None` at its end, after which the connection is free for others.
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
-        while let Some(frame) = self.body.frame().await {
+        while let Some(connection) = &mut self.connection
+            && let Some(frame) = connection.driver.until(self.body.frame()).await
+        {
             let frame = frame.map_err(|error| {
                 Fault::unavailable(format!("{}: the answer broke off: {}", self.pool.host, innermost(&error)))
             })?;
@@ -217,8 +301,8 @@ impl Exchange {
     }
 
     fn release(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            self.pool.keep(sender);
+        if let Some(connection) = self.connection.take() {
+            self.pool.keep(connection);
         }
     }
 }
