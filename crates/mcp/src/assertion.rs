@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::seal::{Binding, Sealer};
 
 /// Carries the caller between processes of one fleet, sealed.
-pub const CALLER: HeaderName = HeaderName::from_static("flotilla-caller");
+pub(crate) const CALLER: HeaderName = HeaderName::from_static("flotilla-caller");
 
 /// How long an assertion stands, in milliseconds: long enough for one hop.
 const STANDS_MS: i64 = 60_000;
@@ -52,14 +52,14 @@ impl<K: Hash + Eq, V: Clone> Memory<K, V> {
 }
 
 /// Speaks for callers.
-pub struct Speaker {
+pub(crate) struct Speaker {
     sealer: Sealer,
     said: Memory<Caller, HeaderValue>,
 }
 
 impl Speaker {
     /// For a fleet whose processes share `sealer`'s key.
-    pub fn new(sealer: Sealer) -> Self {
+    pub(crate) fn new(sealer: Sealer) -> Self {
         Self { sealer, said: Memory::default() }
     }
 
@@ -67,7 +67,7 @@ impl Speaker {
     ///
     /// # Errors
     /// When sealing fails.
-    pub fn say(&self, caller: &Caller) -> Result<HeaderValue, Fault> {
+    pub(crate) fn say(&self, caller: &Caller) -> Result<HeaderValue, Fault> {
         let now_ms = self.sealer.now_ms();
         if let Some(said) = self.said.recall(caller, now_ms) {
             return Ok(said);
@@ -81,14 +81,14 @@ impl Speaker {
 }
 
 /// Hears for whom others call.
-pub struct Listener {
+pub(crate) struct Listener {
     sealer: Sealer,
     heard: Memory<HeaderValue, Caller>,
 }
 
 impl Listener {
     /// For a fleet whose processes share `sealer`'s key.
-    pub fn new(sealer: Sealer) -> Self {
+    pub(crate) fn new(sealer: Sealer) -> Self {
         Self { sealer, heard: Memory::default() }
     }
 
@@ -96,7 +96,7 @@ impl Listener {
     ///
     /// # Errors
     /// When no process of this fleet said so within a minute.
-    pub fn hear(&self, value: &HeaderValue) -> Result<Caller, Fault> {
+    pub(crate) fn hear(&self, value: &HeaderValue) -> Result<Caller, Fault> {
         let now_ms = self.sealer.now_ms();
         if let Some(caller) = self.heard.recall(value, now_ms) {
             return Ok(caller);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use kernel::{Caller, Fault, Role};
 
 use crate::assertion::{CALLER, Listener};
@@ -133,6 +133,7 @@ fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use kernel::{Clock, Code};
 
     use super::*;

@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -24,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use kernel::{Fault, OnEnd, Tasks};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig};
@@ -334,4 +335,90 @@ fn innermost(error: &hyper::Error) -> String {
         inner = source;
     }
     inner.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Answers every request on one connection, until `ends` or the other side closes it; then says how many there were.
+    async fn serve(listener: &TcpListener, ends: oneshot::Receiver<()>) -> usize {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut seen, mut requests) = (Vec::new(), 0);
+        let answering = async {
+            loop {
+                let mut some = [0; 1_024];
+                let count = stream.read(&mut some).await.unwrap();
+                if count == 0 {
+                    return;
+                }
+                seen.extend_from_slice(&some[..count]);
+                if seen.ends_with(b"\r\n\r\n") {
+                    seen.clear();
+                    requests += 1;
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+                }
+            }
+        };
+        tokio::select! {
+            () = answering => {}
+            Ok(()) = ends => {}
+        }
+        requests
+    }
+
+    async fn ask(pool: &Arc<Pool>) -> Bytes {
+        let request = Request::get("/").body(Full::default()).unwrap();
+        pool.send(request).await.unwrap().whole(10).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn connections_are_used_again_replaced_and_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let tasks = Tasks::new();
+        let pool = Pool::new(&url, true, tasks.child()).unwrap();
+
+        let (end, ends) = oneshot::channel();
+        let calls = async {
+            assert_eq!((ask(&pool).await, ask(&pool).await), ("hi".into(), "hi".into()));
+            end.send(()).unwrap();
+        };
+        let (served, ()) = tokio::join!(serve(&listener, ends), calls);
+        assert_eq!(served, 2, "both on one connection");
+
+        // The server has closed it. That is seen before it is used, and costs nobody an answer.
+        while !pool.kept.lock().idle[0].connection.is_closed() {
+            tokio::task::yield_now().await;
+        }
+        let (_never, ends) = oneshot::channel();
+        let again = async {
+            assert_eq!(ask(&pool).await, "hi");
+            assert_eq!(pool.kept.lock().idle.len(), 1);
+            // Nobody wants it any more: the server sees it end, without a word from us.
+            tokio::time::pause();
+        };
+        let (served, ()) = tokio::join!(serve(&listener, ends), again);
+        assert_eq!(served, 1);
+        assert!(pool.kept.lock().idle.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_owns_them_closes_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let tasks = Tasks::new();
+        let pool = Pool::new(&url, true, tasks.child()).unwrap();
+        let (_never, ends) = oneshot::channel();
+        let calls = async {
+            ask(&pool).await;
+            tasks.stop_because("the test ends");
+        };
+        let (served, ()) = tokio::join!(serve(&listener, ends), calls);
+        assert_eq!(served, 1);
+    }
 }
