@@ -31,9 +31,14 @@ pub(crate) struct Up {
 impl Ground {
     /// A fresh folder for the binary at `binary`.
     pub(crate) fn new(binary: &Path) -> Fallible<Self> {
+        Self::with(binary, "")
+    }
+
+    /// The same, configured by `more` as well.
+    pub(crate) fn with(binary: &Path, more: &str) -> Fallible<Self> {
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("flotilla.toml");
-        std::fs::write(&config, "[http]\nports = \"ephemeral\"\n")?;
+        std::fs::write(&config, format!("[http]\nports = \"ephemeral\"\n{more}"))?;
         let data = folder.path().join("data").display().to_string();
         Ok(Self { binary: binary.into(), config: config.display().to_string(), data, folder })
     }

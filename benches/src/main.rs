@@ -1,9 +1,10 @@
-//! The figures Flotilla is held to, measured in release: `cargo run --release -p benches -- start|calls|market|simulate|tasks|workflows|all`.
+//! The figures Flotilla is held to, measured in release: `cargo run --release -p benches -- start|calls|market|simulate|latency|tasks|workflows|all`.
 //!
 //! Everything stays on loopback and is bounded in count and time. Linux only: processor time and memory are read from `/proc`.
 
 mod calls;
 mod fleet;
+mod latency;
 mod load;
 mod market;
 mod process;
@@ -19,7 +20,7 @@ use std::process::{Command, ExitCode};
 /// Anything that may go wrong ends the run with a message.
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-const USAGE: &str = "start|calls|market|simulate|tasks|workflows|all [--mcp-proxy PROGRAM]";
+const USAGE: &str = "start|calls|market|simulate|latency|tasks|workflows|all [--mcp-proxy PROGRAM]";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -41,7 +42,7 @@ async fn run() -> Fallible<()> {
         [what, "--mcp-proxy", program] => (what, Some(PathBuf::from(program))),
         _ => return Err(USAGE.into()),
     };
-    if !["start", "calls", "market", "simulate", "tasks", "workflows", "all"].contains(&what) {
+    if !["start", "calls", "market", "simulate", "latency", "tasks", "workflows", "all"].contains(&what) {
         return Err(USAGE.into());
     }
     if matches!(what, "market" | "all") {
@@ -60,10 +61,13 @@ async fn run() -> Fallible<()> {
         return Ok(());
     }
     let binary = built()?;
-    if what != "calls" {
+    if matches!(what, "start" | "all") {
         say(&start::run(&binary).await?);
     }
-    if what != "start" {
+    if matches!(what, "latency" | "all") {
+        say(&latency::run(&binary).await?);
+    }
+    if matches!(what, "calls" | "all") {
         let other = other.or_else(|| installed("mcp-proxy"));
         if other.is_none() {
             say("mcp-proxy is not installed and not measured: `cargo install mcp-proxy --version 0.6.0 --locked`\n");

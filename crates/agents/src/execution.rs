@@ -109,7 +109,7 @@ impl Execution {
                 tally.held_back.insert("a submission through the same pools is under way".into());
                 continue;
             }
-            match submit(&hands, one, pools.clone()).await {
+            match submit(&hands, one, scan.at.block, pools.clone()).await {
                 Ok(true) => {
                     tally.submitted += 1;
                     busy.extend(pools);
@@ -142,7 +142,7 @@ impl Tally {
 }
 
 /// Submits an opportunity, unless that was done before; says whether it was done now.
-async fn submit(hands: &Hands, one: &OpportunityView, pools: Vec<Address>) -> Result<bool, Fault> {
+async fn submit(hands: &Hands, one: &OpportunityView, block: u64, pools: Vec<Address>) -> Result<bool, Fault> {
     let key = key(one);
     match hands.call(STATUS, &StatusRequest { key: key.clone() }).await {
         Ok(_) => return Ok(false),
@@ -165,7 +165,7 @@ async fn submit(hands: &Hands, one: &OpportunityView, pools: Vec<Address>) -> Re
             built.verdict.rules.iter().filter(|one| !one.passed).map(|one| one.in_words()).collect();
         return Err(Fault::denied(reasons.join("; ")));
     }
-    let submit = SubmitRequest { key, plan: built.plan, fees: None, valid_blocks: None };
+    let submit = SubmitRequest { key, plan: built.plan, fees: None, valid_blocks: None, found_in: Some(block) };
     hands.call(SUBMIT, &submit).await.map(|_| true)
 }
 

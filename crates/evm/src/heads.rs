@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kernel::bus::{Bus, NewEvent};
 use kernel::chain::{BlockId, CHAIN_TOPIC, HEAD_EVENT, Hash, Head, REORG_EVENT, Reorg};
@@ -28,18 +28,26 @@ const SOURCE: &str = "blockchain-integration";
 
 /// What is known of the newest blocks.
 pub(crate) struct Heads {
-    known: Mutex<Known>,
+    state: Mutex<State>,
     metrics: Metrics,
     /// Told of every change: the pools follow at once.
     pub(crate) moved: Notify,
 }
 
 #[derive(Default)]
-struct Known {
+struct State {
     tip: Option<Head>,
     /// The newest blocks, oldest first, without gaps.
-    blocks: VecDeque<(u64, Hash)>,
+    blocks: VecDeque<Known>,
     reorgs: u64,
+}
+
+/// A block that is remembered.
+struct Known {
+    number: u64,
+    hash: Hash,
+    /// When it was seen.
+    at: Instant,
 }
 
 /// What a look at the head found.
@@ -53,29 +61,36 @@ struct Change {
 
 impl Heads {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { known: Mutex::default(), metrics, moved: Notify::new() }
+        Self { state: Mutex::default(), metrics, moved: Notify::new() }
     }
 
     pub(crate) fn tip(&self) -> Option<Head> {
-        self.known.lock().tip.clone()
+        self.state.lock().tip.clone()
     }
 
     pub(crate) fn reorgs_seen(&self) -> u64 {
-        self.known.lock().reorgs
+        self.state.lock().reorgs
     }
 
     fn knows(&self, number: u64, hash: Hash) -> bool {
-        self.known.lock().blocks.iter().rev().any(|block| *block == (number, hash))
+        self.state.lock().blocks.iter().rev().any(|known| (known.number, known.hash) == (number, hash))
+    }
+
+    /// How long ago the block of this height, as it stands now, was seen.
+    pub(crate) fn seen(&self, number: u64) -> Option<Duration> {
+        let state = self.state.lock();
+        state.blocks.iter().rev().find(|known| known.number == number).map(|known| known.at.elapsed())
     }
 
     /// Looks once: publishes what changed since the last look, where there is a bus, then remembers it.
     pub(crate) async fn look(&self, node: &Node, bus: Option<&dyn Bus>) -> Result<()> {
         let head = node.wire_block(BlockId::Latest).await?.head;
+        let at = Instant::now();
         let Some(change) = self.change(node, head).await? else { return Ok(()) };
         if let Some(bus) = bus {
             Self::tell(&change, bus).await?;
         }
-        self.remember(node, change).await
+        self.remember(node, change, at).await
     }
 
     async fn tell(change: &Change, bus: &dyn Bus) -> Result<()> {
@@ -137,33 +152,34 @@ impl Heads {
     }
 
     fn reorg(&self, ancestor: Option<u64>, added: &[Head]) -> Reorg {
-        let known = self.known.lock();
-        let removed = known.blocks.iter().filter(|(number, _)| ancestor.is_none_or(|ancestor| *number > ancestor));
-        let removed: Vec<Hash> = removed.map(|(_, hash)| *hash).collect();
+        let state = self.state.lock();
+        let removed = state.blocks.iter().filter(|known| ancestor.is_none_or(|ancestor| known.number > ancestor));
+        let removed: Vec<Hash> = removed.map(|known| known.hash).collect();
         Reorg { depth: removed.len() as u64, ancestor, removed, added: added.iter().map(|head| head.hash).collect() }
     }
 
-    async fn remember(&self, node: &Node, change: Change) -> Result<()> {
+    async fn remember(&self, node: &Node, change: Change, at: Instant) -> Result<()> {
         let tip = match (change.added.last(), change.reorg.as_ref().and_then(|reorg| reorg.ancestor)) {
             (Some(newest), _) => newest.clone(),
             (None, Some(ancestor)) => node.wire_block(BlockId::Number(ancestor)).await?.head,
             (None, None) => return Ok(()),
         };
-        let mut known = self.known.lock();
+        let mut state = self.state.lock();
         if let Some(reorg) = &change.reorg {
-            known.reorgs += 1;
+            state.reorgs += 1;
             self.metrics.chain_reorgs.inc();
             tracing::warn!(depth = reorg.depth, ancestor = reorg.ancestor, "the chain was reorganised");
-            known.blocks.retain(|(number, _)| reorg.ancestor.is_some_and(|ancestor| *number <= ancestor));
+            state.blocks.retain(|known| reorg.ancestor.is_some_and(|ancestor| known.number <= ancestor));
         }
         if change.gap {
-            known.blocks.clear();
+            state.blocks.clear();
         }
-        known.blocks.extend(change.added.iter().map(|head| (head.number, head.hash)));
-        let excess = known.blocks.len().saturating_sub(REMEMBERED);
-        known.blocks.drain(..excess);
+        let known = |head: &Head| Known { number: head.number, hash: head.hash, at };
+        state.blocks.extend(change.added.iter().map(known));
+        let excess = state.blocks.len().saturating_sub(REMEMBERED);
+        state.blocks.drain(..excess);
         self.metrics.chain_head.set(tip.number as i64);
-        known.tip = Some(tip);
+        state.tip = Some(tip);
         self.moved.notify_one();
         Ok(())
     }

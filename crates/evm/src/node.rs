@@ -1,6 +1,7 @@
 //! The `Chain` port on a node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::{Bytes, U64, U256};
 use async_trait::async_trait;
@@ -122,6 +123,10 @@ impl Chain for Node {
 
     fn head(&self) -> Option<Head> {
         self.heads.tip()
+    }
+
+    fn seen(&self, block: u64) -> Option<Duration> {
+        self.heads.seen(block)
     }
 
     async fn block(&self, at: BlockId) -> Result<Block> {

@@ -7,6 +7,7 @@ mod flash;
 mod intents;
 mod keys;
 mod machine;
+mod mainnet;
 mod pools;
 mod proxy;
 mod reorg;

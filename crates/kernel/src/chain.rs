@@ -3,6 +3,8 @@
 //! Invariants: every answer of [`Chain`] comes from a node, none is made up or remembered past its truth; amounts are whole numbers of the
 //! smallest unit; a refusal by a contract is [`Code::Reverted`](crate::Code::Reverted) with a [`Revert`] as its data.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::Result;
@@ -91,6 +93,12 @@ pub trait Chain: Send + Sync {
 
     /// The newest block that head tracking saw; no request is made.
     fn head(&self) -> Option<Head>;
+
+    /// How long ago head tracking saw the block of this height, as it stands now; `None` where it did not. No request is made.
+    fn seen(&self, block: u64) -> Option<Duration> {
+        let _ = block;
+        None
+    }
 
     /// A block. `NotFound` when the chain has none such.
     async fn block(&self, at: BlockId) -> Result<Block>;

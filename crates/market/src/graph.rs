@@ -25,6 +25,13 @@ pub(crate) struct Curve {
 }
 
 impl Curve {
+    /// Concentrated liquidity from this price on, as far as the next tick.
+    pub(crate) fn along(sqrt_price: U256, liquidity: u128, fee_millionths: u32, way: Way) -> Self {
+        let kept = 1.0 - f64::from(fee_millionths) / 1e6;
+        let (held_in, held_out) = held(sqrt_price, liquidity, way);
+        Self { rate: kept * held_out / held_in, wear: kept / held_in }
+    }
+
     /// Gives what it takes.
     pub(crate) const WHOLE: Self = Self { rate: 1.0, wear: 0.0 };
 
@@ -37,9 +44,7 @@ impl Curve {
             }
             AnyPool::ConcentratedLiquidity(pool) => {
                 let Some((sqrt_price, liquidity)) = pool.begins_at(way) else { return Self::default() };
-                let root = f64::from(sqrt_price) / f64::from(U256::ONE << 96);
-                let held = [liquidity as f64 / root, liquidity as f64 * root];
-                (held[way.input()], held[way.output()])
+                held(sqrt_price, liquidity, way)
             }
         };
         let curve = Self { rate: kept * held_out / held_in, wear: kept / held_in };
@@ -56,6 +61,13 @@ impl Curve {
         let excess = self.rate.sqrt() - 1.0;
         (excess / self.wear, excess * excess / self.wear)
     }
+}
+
+/// What liquidity at a price seems to hold of what goes in and of what comes out: a constant product of that would trade the same.
+fn held(sqrt_price: U256, liquidity: u128, way: Way) -> (f64, f64) {
+    let root = f64::from(sqrt_price) / f64::from(U256::ONE << 96);
+    let held = [liquidity as f64 / root, liquidity as f64 * root];
+    (held[way.input()], held[way.output()])
 }
 
 /// One way out of a token.

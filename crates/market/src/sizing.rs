@@ -3,12 +3,14 @@
 //! Every pool's output is a concave function of its input, and so is a chain of them; what is looked for is the top of a hill.
 //! - Through constant products alone the chain is one map x ↦ A·x / (B + C·x), and with a loan's rate r its best input is
 //!   (√(A·B / (1 + r)) − B) / C, in closed form.
-//! - Otherwise the hill is climbed by golden section, which needs no derivative.
+//! - Through ranges too, the chain is such a map as far as the next tick: its best input is stepped to, range by range ([`slope`]). Where rounding
+//!   hides the slope, among few units, the hill is climbed by golden section.
 //!
 //! Both are then refined on whole units, because contracts round every hop down: what is found is within the worth of one unit at each hop
 //! of the best there is, and the amounts told are exact.
 
 mod closed;
+mod slope;
 
 use alloy_primitives::{I256, U256};
 use kernel::chain::{Amount, FeeRule};
@@ -127,7 +129,16 @@ pub fn best(path: &Path<'_>, fee: &FeeRule, cap: U256, guess: U256) -> Option<Si
         Some(optimum) => {
             climb.look(optimum.min(cap));
         }
-        None => climb.hill(guess.min(cap).max(U256::ONE)),
+        None => {
+            let guess = guess.min(cap).max(U256::ONE);
+            let top = slope::top(path, fee, cap, guess);
+            if let Some(top) = top {
+                climb.look(top);
+            }
+            if climb.leaves() <= Signed::ZERO || climb.units() < FEW {
+                climb.hill(top.unwrap_or(guess));
+            }
+        }
     }
     climb.refine();
     let Top { input, output, repayment } = climb.best?;
@@ -150,6 +161,11 @@ struct Climb<'a> {
     cap: U256,
     best: Option<Top>,
 }
+
+/// A way that moves fewer units than this anywhere has steps that rounding makes and that are worth looking for wherever they are.
+const FEW: U256 = U256::from_limbs([1 << 12, 0, 0, 0]);
+/// One that moves fewer than this has some beside the top; beyond it a unit is less than a millionth.
+const SOME: U256 = U256::from_limbs([1 << 20, 0, 0, 0]);
 
 /// How an input compares: on which side of all that is possible it fell, or what it leaves.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,6 +195,13 @@ impl Climb<'_> {
             self.best = Some(Top { input, output, repayment });
         }
         Height::Leaves(leaves)
+    }
+
+    /// The fewest units that the best moves anywhere on its way.
+    fn units(&self) -> U256 {
+        let trade = self.best.and_then(|best| self.path.trade(best.input).ok());
+        let fewest = |trade: Trade| trade.quotes.iter().map(|quote| quote.amount_in).chain([trade.output]).min();
+        trade.and_then(fewest).unwrap_or_default()
     }
 
     fn leaves(&self) -> Signed {
@@ -255,13 +278,14 @@ impl Climb<'_> {
     /// Looks around the best on whole units: of the input, and of what enters every later hop, where one unit may be worth many of the input.
     /// Where some hop moves few units, rounding makes steps that are worth looking for; elsewhere a unit is next to nothing.
     fn refine(&mut self) {
-        const FEW: U256 = U256::from_limbs([1 << 20, 0, 0, 0]);
-        let Some(trade) = self.best.and_then(|best| self.path.trade(best.input).ok()) else { return };
-        let coarse = trade.output < FEW || trade.quotes.iter().any(|quote| quote.amount_in < FEW);
-        if coarse {
-            self.sweep();
-        }
-        let (rounds_max, around) = if coarse { (32, 8) } else { (2, 1) };
+        let (rounds_max, around) = match self.units() {
+            units if units < FEW => {
+                self.sweep();
+                (32, 8)
+            }
+            units if units < SOME => (2, 1),
+            _ => (1, 0),
+        };
         for _ in 0..rounds_max {
             let Some(best) = self.best else { return };
             self.look_around(best.input, around);
@@ -291,7 +315,7 @@ impl Climb<'_> {
         let near = |amount: U256, step: u64| {
             [amount.saturating_add(U256::from(step)), amount.saturating_sub(U256::from(step))]
         };
-        for step in 1..=around {
+        for step in 1..=around.max(1) {
             for input in near(input, step) {
                 self.look(input);
             }
@@ -300,7 +324,8 @@ impl Climb<'_> {
         let entering = trade.quotes.iter().map(|quote| quote.amount_in).chain([trade.output]).enumerate().skip(1);
         for (place, amount) in entering {
             for step in 0..=around {
-                for input in near(amount, step).into_iter().filter_map(|amount| self.path.input_for(place, amount)) {
+                let amounts = near(amount, step).into_iter().take(if step == 0 { 1 } else { 2 });
+                for input in amounts.filter_map(|amount| self.path.input_for(place, amount)) {
                     self.look(input);
                     self.look(input.saturating_sub(U256::ONE));
                 }

@@ -1,5 +1,6 @@
 //! The `Fork` port: runs, stopped for what is missing and run again.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use alloy_primitives::{B256, TxKind, U256};
@@ -9,6 +10,7 @@ use kernel::{Fault, Result};
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::context_interface::result::{EVMError, ExecutionResult};
 use revm::context_interface::transaction::{AccessList, AccessListItem};
+use revm::handler::{MainnetContext, MainnetEvm};
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
 use revm::{Context, ExecuteEvm, MainBuilder, MainContext};
@@ -22,6 +24,25 @@ use crate::node::Node;
 const STOPS_MAX: usize = 5_000;
 /// The stop at which the node is asked what the call will touch: one or two places are as soon read singly.
 const FORESEE_AT: usize = 3;
+
+type Machine = MainnetEvm<MainnetContext<View>>;
+
+thread_local! {
+    /// The machine that the thread's last run was made on. It cannot wait in a task, and making one takes as long as many calls: it holds room
+    /// for eight calls within each other.
+    static MACHINE: Cell<Option<Box<Machine>>> = const { Cell::new(None) };
+}
+
+/// A machine with nothing in it.
+fn made() -> Box<Machine> {
+    let mut config = CfgEnv::new_with_spec(SpecId::OSAKA);
+    // A trial is of any time and any account: which nonce is next is for the sender to know, and a contract may be taken for the sender.
+    config.disable_nonce_check = true;
+    config.disable_eip3607 = true;
+    config.tx_gas_limit_cap = Some(TRANSACTION_GAS_MAX);
+    let nothing = View::new(Arc::default(), B256::ZERO);
+    Box::new(Context::mainnet().with_cfg(config).with_db(nothing).build_mainnet())
+}
 
 struct NodeFork {
     base: Head,
@@ -96,14 +117,9 @@ impl NodeFork {
             .hint("run it in parts, or ask the node with simulate_transaction"))
     }
 
-    /// One run, to its end or to what is missing. The machine itself cannot wait in a task, so it is made for the run.
+    /// One run, to its end or to what is missing.
     fn once(&mut self, trial: &Trial, transaction: TxEnv) -> Result<(ExecutionResult, EvmState), EVMError<Missing>> {
-        let mut config = CfgEnv::new_with_spec(SpecId::OSAKA).with_chain_id(self.chain_id);
-        // A trial is of any time and any account: which nonce is next is for the sender to know, and a contract may be taken for the sender.
-        config.disable_nonce_check = true;
-        config.disable_eip3607 = true;
-        config.disable_base_fee = trial.fees.is_none();
-        config.tx_gas_limit_cap = Some(TRANSACTION_GAS_MAX);
+        let mut machine = MACHINE.take().unwrap_or_else(made);
         let block = BlockEnv {
             number: U256::from(self.block.number),
             beneficiary: self.block.fee_recipient.0,
@@ -114,8 +130,18 @@ impl NodeFork {
             prevrandao: Some(B256::ZERO),
             ..BlockEnv::default()
         };
-        let context = Context::mainnet().with_db(&mut self.view).with_cfg(config).with_block(block);
-        context.build_mainnet().transact(transaction).map(|done| (done.result, done.state))
+        machine.ctx.modify_block(|old| *old = block);
+        machine.ctx.modify_cfg(|config| {
+            config.chain_id = self.chain_id;
+            config.disable_base_fee = trial.fees.is_none();
+        });
+        std::mem::swap(&mut self.view, &mut machine.ctx.journaled_state.database);
+        let done = machine.transact(transaction);
+        std::mem::swap(&mut self.view, &mut machine.ctx.journaled_state.database);
+        let done = done?;
+        // One that was stopped on its way is not used again.
+        MACHINE.set(Some(machine));
+        Ok((done.result, done.state))
     }
 
     fn transaction(&self, trial: &Trial) -> Result<TxEnv> {

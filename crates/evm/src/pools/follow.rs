@@ -35,6 +35,9 @@ impl Follower {
         }
         let at = self.state.read().as_ref().map(|followed| followed.at);
         let Some(at) = at else { return self.begin(&exchanges).await };
+        if self.follow_next(at, &exchanges).await? {
+            return Ok(true);
+        }
         let head = self.node.wire_block(BlockId::Latest).await?.head;
         if head.hash == at.hash {
             return self.audit_if_due().await.map(|()| false);
@@ -65,6 +68,19 @@ impl Follower {
         self.carry_out(base, end, &logs, &exchanges).await?;
         self.audit_if_due().await?;
         Ok(target < head.number)
+    }
+
+    /// The usual step: head tracking has just seen the next block. Its logs are asked for by its hash, so they are its own whatever the chain
+    /// does meanwhile, and nothing else needs asking. Says whether that was it.
+    async fn follow_next(&self, at: At, exchanges: &[Exchange]) -> Result<bool> {
+        let Some(next) = self.node.heads.tip().filter(|next| next.parent_hash == at.hash) else { return Ok(false) };
+        let block = BlockId::Hash(next.hash);
+        let filter = LogFilter { from: block, to: block, addresses: Vec::new(), topics: vec![words::all()] };
+        // A node that does not know the block, or not yet, is asked in the careful way.
+        let Ok(logs) = self.node.logs(&filter).await else { return Ok(false) };
+        let end = At { block: next.number, hash: next.hash };
+        self.carry_out(at, end, &logs, exchanges).await?;
+        self.audit_if_due().await.map(|()| true)
     }
 
     async fn at(&self, number: u64) -> Result<At> {

@@ -1,5 +1,7 @@
 //! What is counted of intents and trades.
 
+use std::time::Duration;
+
 use kernel::intents::Intent;
 use kernel::metrics::trading::{ModeLabel, StateLabel, TradeLabels, Trading};
 use market::gate::{Desk, Mode, Outcome, Trade};
@@ -17,6 +19,16 @@ impl Figures {
             let state = state.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
             self.0.intents.get_or_create(&StateLabel { state }).inc();
         }
+    }
+
+    /// Counts how long after its block was seen a trade was asked for.
+    pub(super) fn decided(&self, after: Option<Duration>) {
+        after.into_iter().for_each(|after| self.0.decided.observe(after.as_secs_f64()));
+    }
+
+    /// Counts how long after its block was seen a trade was taken by the pool.
+    pub(super) fn submitted(&self, after: Option<Duration>) {
+        after.into_iter().for_each(|after| self.0.submitted.observe(after.as_secs_f64()));
     }
 
     pub(super) fn taken_back(&self) {

@@ -1,7 +1,7 @@
 //! `submit`, `bundle`, `cancel`, `speed_up`.
 
 use kernel::chain::{Amount, Fees};
-use kernel::intents::{Request, Route};
+use kernel::intents::{Request, Route, State};
 use kernel::{Fault, Result};
 use market::gate::Mode;
 use mcp::prelude::{Deserialize, JsonSchema, Serialize};
@@ -29,6 +29,9 @@ pub struct SubmitRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub valid_blocks: Option<u64>,
+    /// The block that the opportunity was found in, for the figures of how soon after it this came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_in: Option<u64>,
 }
 
 /// What [`BUNDLE`](super::BUNDLE) takes.
@@ -74,7 +77,7 @@ impl Execution {
         if !(1..=BLOCKS_MAX).contains(&blocks) {
             return Err(Fault::invalid(format!("valid_blocks is {blocks}")).hint(format!("1 to {BLOCKS_MAX}")));
         }
-        self.send(request.key, &request.plan, request.fees, Route::Public, blocks).await
+        self.send(request.key, &request.plan, request.fees, Route::Public, blocks, request.found_in).await
     }
 
     pub(super) async fn bundle(&self, request: BundleRequest) -> Result<IntentView> {
@@ -82,7 +85,7 @@ impl Execution {
         if !(1..=BUNDLE_BLOCKS_MAX).contains(&blocks) {
             return Err(Fault::invalid(format!("blocks is {blocks}")).hint(format!("1 to {BUNDLE_BLOCKS_MAX}")));
         }
-        self.send(request.key, &request.plan, request.fees, Route::Private { blocks }, blocks).await
+        self.send(request.key, &request.plan, request.fees, Route::Private { blocks }, blocks, None).await
     }
 
     async fn send(
@@ -92,6 +95,7 @@ impl Execution {
         fees: Option<Fees>,
         route: Route,
         blocks: u64,
+        found_in: Option<u64>,
     ) -> Result<IntentView> {
         let engine = self.engine().await?;
         // Told again, it is what it was: what it would be by now does not matter.
@@ -107,9 +111,14 @@ impl Execution {
             Err(fault) if fault.code == kernel::Code::NotFound => {}
             Err(fault) => return Err(fault),
         }
+        let after = || found_in.and_then(|block| self.chain.seen(block));
+        self.figures.decided(after());
         let appraisal = self.appraise(plan, fees).await?;
         let request = self.request(key, &appraisal, route, blocks).await?;
         let intent = engine.submit(request).await.map_err(|fault| self.in_words(fault))?;
+        if intent.state == State::Sent {
+            self.figures.submitted(after());
+        }
         self.view(intent).await
     }
 

@@ -189,7 +189,8 @@ impl Online {
     }
 
     pub(super) async fn submit(&self, key: &str, plan: &PlanView) -> Result<IntentView, Fault> {
-        let request = SubmitRequest { key: key.into(), plan: plan.clone(), fees: None, valid_blocks: Some(50) };
+        let request =
+            SubmitRequest { key: key.into(), plan: plan.clone(), fees: None, valid_blocks: Some(50), found_in: None };
         self.bench.call(&trader(), SUBMIT, request).await
     }
 
