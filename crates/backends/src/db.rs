@@ -1,4 +1,7 @@
 //! One SQLite file: a writer, a few readers, its schema's versions, and its errors in our words.
+//!
+//! Statements say `LIMIT $n + 0`: SQLite plans by the value of a limit that is nothing but a parameter, so that it would prepare such a
+//! statement anew for every call, which costs more than most of them do.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -56,7 +56,7 @@ macro_rules! search_sql {
             " BETWEEN $1 AND $2 AND ($3 IS NULL OR lines.service = $3) AND lines.level >= $4
              AND ($5 IS NULL OR lines.trace_id = $5) AND at_ms >= $6 AND at_ms < $7 ORDER BY ",
             $order,
-            " LIMIT $8"
+            " LIMIT $8 + 0"
         )
     };
 }

@@ -28,7 +28,7 @@ impl SqliteAudit {
     async fn page(&self, after: u64, until: u64) -> Result<Vec<SqliteRow>> {
         sqlx::query(
             "SELECT seq, at_ms, caller, role, server, action, arguments, outcome, result_sha256, took_us, trace_id, hash
-             FROM audit WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3",
+             FROM audit WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3 + 0",
         )
         .bind(signed(after))
         .bind(signed(until))
@@ -130,12 +130,12 @@ impl Audit for SqliteAudit {
             None | Some("ok") => {
                 "SELECT seq, at_ms, caller, role, server, action, arguments, outcome, result_sha256, took_us, trace_id, hash
                  FROM audit WHERE seq < $1 AND ($2 IS NULL OR caller = $2) AND ($3 IS NULL OR server = $3)
-                 AND ($4 IS NULL OR outcome = $4) AND ($5 IS NULL OR trace_id = $5) ORDER BY seq DESC LIMIT $6"
+                 AND ($4 IS NULL OR outcome = $4) AND ($5 IS NULL OR trace_id = $5) ORDER BY seq DESC LIMIT $6 + 0"
             }
             Some(_) => {
                 "SELECT seq, at_ms, caller, role, server, action, arguments, outcome, result_sha256, took_us, trace_id, hash
                  FROM audit WHERE seq < $1 AND ($2 IS NULL OR caller = $2) AND ($3 IS NULL OR server = $3)
-                 AND outcome = $4 AND outcome <> 'ok' AND ($5 IS NULL OR trace_id = $5) ORDER BY seq DESC LIMIT $6"
+                 AND outcome = $4 AND outcome <> 'ok' AND ($5 IS NULL OR trace_id = $5) ORDER BY seq DESC LIMIT $6 + 0"
             }
         };
         let rows = sqlx::query(text)

@@ -81,7 +81,7 @@ impl Bus for SqliteBus {
         bus::check_limit(limit)?;
         let rows: Vec<EventRow> = sqlx::query_as(
             "SELECT seq, kind, source, at_ms, trace_id, data FROM events
-             WHERE topic = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+             WHERE topic = $1 AND seq > $2 ORDER BY seq LIMIT $3 + 0",
         )
         .bind(topic)
         .bind(signed(after))
@@ -113,7 +113,7 @@ impl Bus for SqliteBus {
             let mut tx = self.db.begin().await?;
             let removed = sqlx::query(
                 "DELETE FROM events WHERE (topic, seq) IN
-                 (SELECT topic, seq FROM events WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)",
+                 (SELECT topic, seq FROM events WHERE at_ms < $1 ORDER BY at_ms LIMIT $2 + 0)",
             )
             .bind(before_ms)
             .bind(bound_limit(FORGET_AT_ONCE))

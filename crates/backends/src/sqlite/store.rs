@@ -56,7 +56,7 @@ impl SqliteStore {
             let revision = next_revision(&mut tx).await?;
             sqlx::query(
                 "UPDATE entries SET value = NULL, expires_ms = NULL, revision = $1, updated_ms = $2 WHERE (space, key) IN
-                 (SELECT space, key FROM entries WHERE expires_ms <= $2 ORDER BY expires_ms LIMIT $3)",
+                 (SELECT space, key FROM entries WHERE expires_ms <= $2 ORDER BY expires_ms LIMIT $3 + 0)",
             )
             .bind(revision)
             .bind(now_ms)
@@ -196,7 +196,7 @@ impl Store for SqliteStore {
         let rows: Vec<EntryRow> = sqlx::query_as(
             "SELECT key, value, revision, updated_ms, expires_ms FROM entries
              WHERE space = $1 AND key >= $2 AND ($3 IS NULL OR key < $3) AND ($4 IS NULL OR key > $4)
-             AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $5) ORDER BY key LIMIT $6",
+             AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $5) ORDER BY key LIMIT $6 + 0",
         )
         .bind(space)
         // The later of the two bounds does the seeking; a page far into a long list must not walk the pages before it.

@@ -42,7 +42,7 @@ pub(super) async fn list(db: &Db, filter: &Filter, before: Option<TaskId>, limit
         }
         _ => format!("seq < $4{conditions}"),
     };
-    let statement = format!("SELECT {} FROM tasks WHERE {among} ORDER BY seq DESC LIMIT $5", text::columns!());
+    let statement = format!("SELECT {} FROM tasks WHERE {among} ORDER BY seq DESC LIMIT $5 + 0", text::columns!());
     let rows = sqlx::query(AssertSqlSafe(statement))
         .bind(&filter.queue)
         .bind(&filter.task_type)
@@ -64,7 +64,7 @@ pub(super) async fn purge(
 ) -> Result<usize> {
     let statement = format!(
         "DELETE FROM tasks WHERE seq IN (SELECT seq FROM tasks WHERE state >= 3 AND ended_ms < $4{}
-         ORDER BY ended_ms, seq LIMIT $5)",
+         ORDER BY ended_ms, seq LIMIT $5 + 0)",
         conditions(filter)
     );
     let removed = sqlx::query(AssertSqlSafe(statement))

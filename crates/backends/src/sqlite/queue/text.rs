@@ -48,7 +48,7 @@ pub(super) const SUBMIT: &str =
 pub(super) const LAPSED: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM tasks WHERE state = 2 AND lease_until_ms <= $1 ORDER BY lease_until_ms, seq LIMIT $2"
+    " FROM tasks WHERE state = 2 AND lease_until_ms <= $1 ORDER BY lease_until_ms, seq LIMIT $2 + 0"
 );
 
 /// $1 now, $2 at most. One that had a turn before keeps it.
@@ -58,7 +58,7 @@ pub(super) const PROMOTE: &str =
              CASE WHEN COALESCE(own.turn, 0) > COALESCE(given.turn, 0) THEN own.turn ELSE COALESCE(given.turn, 0) END
              + ROW_NUMBER() OVER (PARTITION BY t.queue, t.priority, t.caller, t.turn > 0 ORDER BY t.run_at_ms, t.seq) END AS turn
          FROM (SELECT seq, queue, priority, caller, turn, run_at_ms FROM tasks
-               WHERE state = 0 AND run_at_ms <= $1 ORDER BY run_at_ms, seq LIMIT $2) AS t
+               WHERE state = 0 AND run_at_ms <= $1 ORDER BY run_at_ms, seq LIMIT $2 + 0) AS t
          LEFT JOIN task_turns AS own ON own.queue = t.queue AND own.priority = t.priority AND own.caller = t.caller
          LEFT JOIN task_turns AS given ON given.queue = t.queue AND given.priority = t.priority AND given.caller = ''
      ) AS due WHERE tasks.seq = due.seq";
@@ -137,7 +137,7 @@ pub(super) fn claims() -> Vec<Arc<str>> {
         let heads = heads.join(" UNION ALL ");
         format!(
             "UPDATE tasks SET state = 2, attempts = attempts + 1, started_ms = $2, lease_until_ms = $3, worker = $4, progress = NULL
-             WHERE seq IN (SELECT h.seq FROM ({heads}) AS h ORDER BY h.priority DESC, h.turn, h.seq LIMIT $5) RETURNING {}",
+             WHERE seq IN (SELECT h.seq FROM ({heads}) AS h ORDER BY h.priority DESC, h.turn, h.seq LIMIT $5 + 0) RETURNING {}",
             columns!()
         )
     };

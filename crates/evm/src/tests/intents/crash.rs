@@ -6,6 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -108,8 +109,13 @@ impl Store for Journal {
         self.memory.changes(space, prefix, revision, limit).await
     }
 
-    async fn changed(&self) {
-        self.memory.changed().await;
+    // Not `async`: it is to wait from the call on, not from the first poll.
+    fn changed<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        self.memory.changed()
     }
 }
 

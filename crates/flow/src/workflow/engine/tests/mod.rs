@@ -4,6 +4,7 @@ mod crash;
 mod life;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -98,8 +99,13 @@ impl Store for Fated {
         self.inner.changes(space, prefix, revision, limit).await
     }
 
-    async fn changed(&self) {
-        self.inner.changed().await;
+    // Not `async`: it is to wait from the call on, not from the first poll.
+    fn changed<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        self.inner.changed()
     }
 }
 
