@@ -15,8 +15,8 @@ use tokio::process::{Child, Command};
 const START_TIME: Duration = Duration::from_secs(10);
 /// How many of its last words are kept for a fault.
 const LAST_LINES: usize = 5;
-/// Older states than this many go to disk, and no more than this many stay there.
-const STATES_ON_DISK: u32 = 2_000;
+/// States that are kept on disk once they are too old for its memory, at about 3 MB each.
+const STATES_ON_DISK: u32 = 200;
 
 /// A running anvil. Dropped, it is killed.
 pub(super) struct Anvil {
