@@ -7,6 +7,7 @@ mod fleet;
 mod latency;
 mod load;
 mod market;
+mod other_queue;
 mod process;
 mod simulate;
 mod start;

@@ -61,7 +61,9 @@ pub(crate) async fn run() -> Fallible<String> {
         fill(&queue, rows.saturating_sub(had)).await?;
         row(format!("cost of a task, submitted and done one by one, {rows} in the table"), cost(&queue).await?, "flat");
     }
-    Ok(table.text())
+    let other = crate::other_queue::run(ONE_BY_ONE, MANY, ROUNDS)?;
+    let missing = || "huey is not installed and not measured: `pip install huey`\n".to_owned();
+    Ok(format!("{}\n{}", table.text(), other.unwrap_or_else(missing)))
 }
 
 async fn open(folder: &Path) -> Fallible<Arc<dyn Queue>> {
