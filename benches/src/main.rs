@@ -9,6 +9,7 @@ mod load;
 mod market;
 mod other_queue;
 mod process;
+mod quotes;
 mod simulate;
 mod start;
 mod table;

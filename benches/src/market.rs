@@ -1,14 +1,12 @@
-//! What the market's arithmetic costs, on one core: search over the main net's pools, quotes beside the crate `uniswap_v3_math`, memory.
+//! What the market's arithmetic costs, on one core: search over the main net's pools, sizes, memory.
 
-use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{I256, U256};
+use alloy_primitives::U256;
 use flate2::read::GzDecoder;
 use kernel::chain::{Address, Amount, FeeRule};
-use market::math::tick::{MIN_SQRT_PRICE, sqrt_price_at};
-use market::pool::{AnyPool, Event, Identity, Pool, Protocol, V2, V3, V3State, Way};
+use market::pool::{AnyPool, Event, Pool, V2, Way};
 use market::search::Search;
 use market::sizing::{Path, best};
 use market::{Book, PoolId};
@@ -18,7 +16,7 @@ use crate::table::Table;
 
 /// Real pools: see the README beside them.
 const POOLS: &[u8] = include_bytes!("../../crates/market/data/mainnet-17228k.json.gz");
-const WETH: &str = "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2";
+pub(crate) const WETH: &str = "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2";
 /// Rounds of each measurement; the best is told.
 const ROUNDS: usize = 50;
 /// Blocks that are followed.
@@ -29,8 +27,6 @@ const TOUCHED: usize = 50;
 const REST_WEI: f64 = 1e12;
 /// Most trades until a market is at rest.
 const TRADES_MAX: usize = 100_000;
-/// Quotes in a round.
-const QUOTES: u32 = 500;
 /// Copies made to see what one weighs.
 const COPIES: usize = 40;
 
@@ -58,7 +54,7 @@ pub(crate) fn run() -> Fallible<String> {
     }
     row("best size of a candidate", micros(sizing(&book)?), "");
     row("best size of a candidate, pairs alone", micros(sizing(&rested)?), "");
-    quotes(&pools, &mut row)?;
+    crate::quotes::measure(&pools, &mut row)?;
     let each = |bytes: u64| format!("{} B", bytes / (COPIES * pools.len()) as u64);
     row("book, per pool", each(grown(&book)?), "");
     row("graph and candidates to 3 hops, per pool", each(grown(&following(&book, 3)?)?), "");
@@ -82,7 +78,7 @@ fn following(book: &Book, hops: usize) -> Fallible<Search> {
     Ok(search)
 }
 
-fn fastest(mut what: impl FnMut()) -> Duration {
+pub(crate) fn fastest(mut what: impl FnMut()) -> Duration {
     let mut round = || {
         let start = Instant::now();
         what();
@@ -185,108 +181,6 @@ fn sizing(book: &Book) -> Fallible<Duration> {
     Ok(sum / some.len().max(1) as u32)
 }
 
-fn quotes(pools: &[AnyPool], row: &mut impl FnMut(&str, String, &str)) -> Fallible<()> {
-    let pair = pools.iter().find(|pool| matches!(pool, AnyPool::ConstantProduct(_))).ok_or("no pair")?;
-    let pair_unit = 10u64.pow(9);
-    let took = fastest(|| each(|n| pair.quote_exact_in(Way::ZeroForOne, U256::from(pair_unit + n)).is_ok()));
-    row("constant-product quotes", per_second(took), "");
-    let pool = ladder()?;
-    for (what, amount, ticks) in [("inside a range", 1u64 << 30, 0), ("crossing 16 ticks", 5_000_000_000_000_000, 16)] {
-        let quote = pool.quote_exact_in(Way::ZeroForOne, U256::from(amount))?;
-        let took = fastest(|| each(|n| pool.quote_exact_in(Way::ZeroForOne, U256::from(amount + n)).is_ok()));
-        if quote.ticks_crossed != ticks {
-            return Err(format!("{} ticks are crossed", quote.ticks_crossed).into());
-        }
-        row(&format!("concentrated quotes {what}"), per_second(took), "");
-        let theirs = Theirs::of(&pool);
-        if theirs.quote(U256::from(amount))? != quote.amount_out {
-            return Err("uniswap_v3_math quotes another amount".into());
-        }
-        let took = fastest(|| each(|n| theirs.quote(U256::from(amount + n)).is_ok()));
-        row(&format!("the same with uniswap_v3_math {what}"), per_second(took), "");
-    }
-    Ok(())
-}
-
-fn each(quote: impl Fn(u64) -> bool) {
-    for n in 0..u64::from(QUOTES) {
-        black_box(quote(black_box(n)));
-    }
-}
-
-/// A pool with a position on each of many neighbouring ranges.
-fn ladder() -> Fallible<V3> {
-    let identity = Identity {
-        address: WETH.parse()?,
-        tokens: [WETH.parse()?, "0x00000000000000000000000000000000000000ff".parse()?],
-        protocol: Protocol::UniswapV3,
-        fee_millionths: 3_000,
-    };
-    let mut pool = V3::new(identity, 60, V3State::default())?;
-    pool.apply(&Event::Initialize { sqrt_price: sqrt_price_at(30).ok_or("no price")?, tick: 30 })?;
-    for step in -40i32..40 {
-        let amount = 10u128.pow(17) + u128::from(step.unsigned_abs());
-        pool.apply(&Event::Mint { tick_lower: step * 60, tick_upper: (step + 1) * 60, amount })?;
-    }
-    Ok(pool)
-}
-
-/// A pool as that crate's functions want it; it has the steps of a swap, and the loop is the contract's.
-struct Theirs {
-    sqrt_price: U256,
-    tick: i32,
-    liquidity: u128,
-    fee: u32,
-    spacing: i32,
-    bitmap: HashMap<i16, U256>,
-    net: HashMap<i32, i128>,
-}
-
-impl Theirs {
-    fn of(pool: &V3) -> Self {
-        let spacing = pool.tick_spacing();
-        let words = pool.ticks().iter().map(|tick| ((tick.index / spacing) >> 8) as i16);
-        Self {
-            sqrt_price: pool.sqrt_price(),
-            tick: pool.tick(),
-            liquidity: pool.liquidity(),
-            fee: pool.fee_millionths(),
-            spacing,
-            bitmap: words.map(|place| (place, pool.bitmap_word(place))).collect(),
-            net: pool.ticks().iter().map(|tick| (tick.index, tick.liquidity_net)).collect(),
-        }
-    }
-
-    /// What comes out for an input of the first token.
-    fn quote(&self, amount: U256) -> Fallible<U256> {
-        let (mut price, mut tick, mut liquidity) = (self.sqrt_price, self.tick, self.liquidity);
-        let (mut left, mut out) = (I256::try_from(amount)?, U256::ZERO);
-        let limit = MIN_SQRT_PRICE + U256::ONE;
-        while !left.is_zero() && price != limit {
-            let (next, initialized) = uniswap_v3_math::tick_bitmap::next_initialized_tick_within_one_word(
-                &self.bitmap,
-                tick,
-                self.spacing,
-                true,
-            )?;
-            let end = uniswap_v3_math::tick_math::get_sqrt_ratio_at_tick(next)?;
-            let (to, taken, given, fee) =
-                uniswap_v3_math::swap_math::compute_swap_step(price, end.max(limit), liquidity, left, self.fee)?;
-            left -= I256::try_from(taken + fee)?;
-            out += given;
-            price = to;
-            if to == end {
-                if initialized {
-                    let net = self.net.get(&next).copied().unwrap_or_default();
-                    liquidity = liquidity.checked_add_signed(-net).ok_or("no liquidity")?;
-                }
-                tick = next - 1;
-            }
-        }
-        Ok(out)
-    }
-}
-
 /// How many bytes the process grew by for as many copies.
 fn grown<T: Clone>(what: &T) -> Fallible<u64> {
     let before = resident()?;
@@ -308,8 +202,4 @@ fn millis(time: Duration) -> String {
 
 fn micros(time: Duration) -> String {
     format!("{:.1} µs", time.as_secs_f64() * 1e6)
-}
-
-fn per_second(time: Duration) -> String {
-    format!("{:.2} M/s", f64::from(QUOTES) / time.as_secs_f64() / 1e6)
 }

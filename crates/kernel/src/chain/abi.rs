@@ -195,7 +195,7 @@ pub trait Abi: Send + Sync {
 
     /// The Keccak-256 hash.
     fn keccak256(&self, data: &[u8]) -> Hash {
-        Hash(alloy_primitives::keccak256(data))
+        Hash(alloy_primitives::keccak256_uncached(data))
     }
 
     /// An address with its EIP-55 checksum; one with a wrong checksum is refused.
