@@ -272,6 +272,19 @@ impl Book {
         }
     }
 
+    /// Refuses another message to a run that has so many waiting.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub(super) async fn has_room(&self, run: &str, most: usize) -> Result<()> {
+        if self.store.list(INBOX, &format!("{run}/"), None, most).await?.len() < most {
+            return Ok(());
+        }
+        Err(Fault::new(Code::RateLimited, format!("run `{run}` has {most} messages that it has not taken yet"))
+            .hint("send again when it has")
+            .data(serde_json::json!({ "retry_after_ms": 1_000 })))
+    }
+
     /// Sends something to a run.
     pub(super) async fn send(&self, run: &str, message: &Message, now_ms: UnixMs) -> Result<()> {
         let key = format!("{run}/{now_ms:015}-{}", kernel::ids::random_token(9));
