@@ -14,7 +14,7 @@ fn fleet() -> Fleet {
 
 /// What the Python client found at an agent.
 fn found(fleet: &Fleet, agent: &str, what: &str, hook: &str) -> Option<Value> {
-    let mut script = tools::python_script("clients/a2a.py")?;
+    let mut script = tools::python_script("clients/peer.py")?;
     let url = fleet.url_of(&format!("agent:{agent}"));
     let job = json!({ "url": url, "key": fleet.home.key(), "do": what, "hook": hook });
     Some(tools::run(&mut script, &[&job.to_string()]).json())
@@ -47,7 +47,7 @@ fn the_official_client_sends_gets_lists_and_keeps_hooks() {
         (&task["queue"], &task["task_type"], &task["role"]),
         (&json!("monitoring"), &json!("summary"), &json!("admin"))
     );
-    let rows = fleet.cli(&["audit", "list", "--json"]).stdout;
+    let rows = fleet.cli(&["audit", "list", "--json"]).ok();
     assert!(rows.contains(r#""server":"agent:monitoring","action":"SendMessage""#), "{rows}");
 }
 
@@ -57,10 +57,15 @@ fn the_official_client_follows_a_message_to_its_end_and_a_hook_is_told() {
     let Some(found) = found(&fleet, "monitoring", "stream", &format!("{}/hook", hook.url)) else { return };
     let events = found["events"].as_array().unwrap();
     let first = &events[0]["task"];
-    assert_eq!((&first["contextId"], events.len() >= 3), (&json!("a-conversation"), true), "{found}");
-    let artifact = events.iter().find(|event| event["artifactUpdate"].is_object()).unwrap();
-    assert!(artifact["artifactUpdate"]["artifact"]["parts"][0]["data"]["summary"].is_string(), "{artifact}");
-    assert_eq!(events.last().unwrap()["statusUpdate"]["status"]["state"], "TASK_STATE_COMPLETED", "{found}");
+    assert_eq!(first["contextId"], "a-conversation", "{found}");
+    // What ended before the stream began is told of in its first event.
+    let (last, artifact) = match events.as_slice() {
+        [_] => (&first["status"], &first["artifacts"][0]),
+        [.., artifact, last] => (&last["statusUpdate"]["status"], &artifact["artifactUpdate"]["artifact"]),
+        [] => panic!("{found}"),
+    };
+    assert!(artifact["parts"][0]["data"]["summary"].is_string(), "{found}");
+    assert_eq!(last["state"], "TASK_STATE_COMPLETED", "{found}");
     let told = hook.wait_for("the hook is told of the end", |path, body| {
         let end = body["task"]["status"]["state"] == "TASK_STATE_COMPLETED";
         (path == "/hook" && end).then(|| body.clone())

@@ -222,6 +222,7 @@ async fn the_card_has_each_type_of_task_as_a_skill() {
     assert_eq!(card["supportedInterfaces"][0]["url"], "http://127.0.0.1:5001/a2a");
     assert_eq!(card["supportedInterfaces"][0]["protocolBinding"], "JSONRPC");
     assert_eq!(card["supportedInterfaces"][0]["protocolVersion"], "1.0");
+    assert_eq!(card["securityRequirements"], json!([{ "schemes": { "key": { "list": [] } } }]));
     let ids: Vec<&str> = card["skills"].as_array().unwrap().iter().map(|skill| skill["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["plan", "trade"]);
     assert_eq!(card["skills"][1]["tags"], json!(["access:trade"]));

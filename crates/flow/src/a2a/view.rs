@@ -168,9 +168,7 @@ pub(super) fn card(agent: &str, offer: &Offer, url: &str, version: &str, about: 
         documentation_url: None,
         icon_url: None,
         security_schemes: Some(HashMap::from([("key".to_owned(), bearer)])),
-        security_requirements: Some(vec![
-            serde_json::from_value(json!({ "schemes": { "key": { "list": [] } } })).unwrap_or_default(),
-        ]),
+        security_requirements: Some(vec![HashMap::from([("key".to_owned(), Vec::new())])]),
         signatures: None,
     }
 }

@@ -1,4 +1,4 @@
-"""Works with an agent through the official Python A2A client, as `python a2a.py JOB`, and prints what it found as one JSON object.
+"""Works with an agent through the official Python A2A client, as `python peer.py JOB`, and prints what it found as one JSON object.
 
 JOB is JSON: {"url", "key", "hook", "do": "whole" | "stream" | "cancel" | "refused"}.
 """
