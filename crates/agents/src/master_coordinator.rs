@@ -38,6 +38,8 @@ const SHIPPED: &str = flow::workflow::playbooks::NAMESPACE;
 const NAMES_MAX: usize = 20;
 /// Shortest word of a goal that says something.
 const WORD_CHARS_MIN: usize = 3;
+/// Words that say nothing of what is wanted.
+const EMPTY_WORDS: [&str; 6] = ["and", "for", "from", "that", "the", "with"];
 /// How much counts whether a word stands in a name, and whether in a title.
 const WEIGHTS: (u32, u32) = (2, 1);
 
@@ -325,8 +327,8 @@ fn words(text: &str) -> BTreeSet<String> {
         let short = word.strip_suffix('s').filter(|short| short.chars().count() >= WORD_CHARS_MIN);
         short.map_or(word.clone(), str::to_owned)
     };
-    let long = |word: &&str| word.chars().count() >= WORD_CHARS_MIN;
-    text.split(|c: char| !c.is_alphanumeric()).filter(long).map(plain).collect()
+    let says = |word: &String| word.chars().count() >= WORD_CHARS_MIN && !EMPTY_WORDS.contains(&word.as_str());
+    text.split(|c: char| !c.is_alphanumeric()).map(plain).filter(says).collect()
 }
 
 /// The one workflow that fits a goal best, and the words by which it does.

@@ -128,10 +128,6 @@ impl Standing {
             "lead",
             if state.leads { "does the duties" } else { "another copy does the duties, or none yet" },
         )];
-        if !self.jobs.is_empty() {
-            let names: Vec<&str> = self.jobs.iter().map(|bound| bound.job.name).collect();
-            checks.push(Check::healthy("tasks", format!("does {}", names.join(", "))));
-        }
         for duty in self.duties.iter().filter(|_| state.leads) {
             checks.push(match state.last.get(duty.name) {
                 None => Check::healthy(duty.name, format!("not due yet: {}", duty.when.words())),
@@ -139,6 +135,10 @@ impl Standing {
                 Some(Last { ended: Err(why), failures: ..FAILURES_MAX }) => Check::healthy(duty.name, why),
                 Some(Last { ended: Err(why), .. }) => Check::degraded(duty.name, why),
             });
+        }
+        if !self.jobs.is_empty() {
+            let names: Vec<&str> = self.jobs.iter().map(|bound| bound.job.name).collect();
+            checks.push(Check::healthy("tasks", format!("does {}", names.join(", "))));
         }
         Report {
             status: worst(&checks),

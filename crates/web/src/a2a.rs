@@ -130,7 +130,7 @@ async fn endpoint(
     Ok(match ended {
         Ok(Answer::Whole(result)) => whole(&id, &result),
         Ok(Answer::Follow(task)) => match Arc::clone(&doors.streams).try_acquire_owned() {
-            Ok(permit) => doors.stream(id, task, permit),
+            Ok(permit) => doors.stream(id, *task, permit),
             Err(_) => {
                 let many = Fault::new(kernel::Code::RateLimited, format!("{STREAMS_MAX} streams are open"));
                 refused(&id, &many.hint("the task goes on: GetTask tells how it stands").into())

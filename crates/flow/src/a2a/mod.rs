@@ -62,7 +62,7 @@ pub enum Answer {
     /// A result.
     Whole(Value),
     /// A task, and what becomes of it from here on.
-    Follow(Task),
+    Follow(Box<Task>),
 }
 
 /// One agent's desk.
@@ -104,7 +104,7 @@ impl Desk {
             methods::SEND_MESSAGE => self.send(read(params)?, caller).await.map(Answer::Whole),
             methods::SEND_STREAMING_MESSAGE => {
                 let (task, _) = self.submit(read(params)?, caller).await?;
-                Ok(Answer::Follow(task))
+                Ok(Answer::Follow(Box::new(task)))
             }
             methods::GET_TASK => {
                 let asked: GetTaskRequest = read(params)?;
@@ -122,7 +122,7 @@ impl Desk {
                     let what = format!("{} is {}: there is nothing to follow", task.id, task.state);
                     return Err(Refusal::unsupported(Fault::unsupported(what).hint("GetTask tells how it ended")));
                 }
-                Ok(Answer::Follow(task))
+                Ok(Answer::Follow(Box::new(task)))
             }
             methods::GET_EXTENDED_AGENT_CARD => Err(Refusal::no_extended_card()),
             _ => self.push(method, params, caller).await,
