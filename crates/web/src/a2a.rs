@@ -124,7 +124,7 @@ async fn endpoint(
     let caller = doors.guard.known(&headers, remote).await?;
     let (id, asked) = match read(&headers, &body) {
         Ok(asked) => asked,
-        Err((id, refusal)) => return Ok(refused(&id, &refusal)),
+        Err(early) => return Ok(refused(&early.0, &early.1)),
     };
     let ended = doors.call(&asked, caller).await;
     Ok(match ended {
@@ -147,8 +147,8 @@ struct Asked {
 }
 
 /// Reads a request; the id is for whom the answer is, as far as one could be read.
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Asked), (Value, Refusal)> {
-    let fail = |id: Value, refusal: Refusal| (id, refusal);
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Asked), Box<(Value, Refusal)>> {
+    let fail = |id: Value, refusal: Refusal| Box::new((id, refusal));
     check_json_depth(body, JSON_DEPTH_MAX).map_err(|fault| fail(Value::Null, Refusal::no_request(fault)))?;
     let mut request: Value = serde_json::from_slice(body).map_err(|error| {
         fail(Value::Null, Refusal::not_json(Fault::invalid(format!("the body is no JSON: {error}"))))
