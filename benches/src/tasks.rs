@@ -9,7 +9,7 @@ use backends::sqlite;
 use flow::worker::{Done, Handler, Job, Means, Worker};
 use kernel::metrics::Metrics;
 use kernel::queue::{CLAIM_MAX, Claim, Ending, Holding, NewTask, Outcome, Policy, Queue, SUBMIT_MAX, Task};
-use kernel::{Clock, Fault, OnEnd, Tasks};
+use kernel::{Caller, Clock, Fault, OnEnd, Role, Tasks};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -72,7 +72,12 @@ async fn open(folder: &Path) -> Fallible<Arc<dyn Queue>> {
 }
 
 fn task(n: usize) -> NewTask {
-    NewTask::new("bench", "count", json!({ "n": n, "why": "to see what it costs" }), "bench")
+    NewTask::new(
+        "bench",
+        "count",
+        json!({ "n": n, "why": "to see what it costs" }),
+        &Caller::new("bench", Role::Operator),
+    )
 }
 
 fn claim(limit: usize) -> Claim {

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | fleet | `npm/node_modules/<package>`, `npm/solc-<version>` | Foundry's binaries, the protocols' bytecode, Solidity compilers |
 //! | tests | `tests/node_modules/<package>`, `tests/node_modules/.bin/node` | conformance suite, Inspector, TypeScript SDK, a recent Node.js |
-//! | python | `venv/bin/python` | the Python SDK |
+//! | python | `venv/bin/python` | the Python SDKs of MCP and A2A |
 //!
 //! Invariants:
 //! - A set is current when its stamp equals its committed pins; the stamp is written last, inside the folder that it vouches for, so
@@ -55,7 +55,7 @@ impl Set {
         match self {
             Self::Fleet => "Foundry and protocol artefacts",
             Self::Tests => "the official MCP clients and conformance suite",
-            Self::Python => "the official Python SDK",
+            Self::Python => "the official Python SDKs",
         }
     }
 

@@ -1,4 +1,4 @@
-//! What an agent's file implements: its name, its configuration and its duties.
+//! What an agent's file implements: its name, its configuration, its duties and its types of task.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::hands::Hands;
+use crate::jobs::Jobs;
 
 /// One agent of the fleet.
 pub trait Agent: Sized + Send + Sync + 'static {
@@ -30,6 +31,9 @@ pub trait Agent: Sized + Send + Sync + 'static {
 
     /// Its standing duties.
     fn duties(&self, set: &mut Duties<Self>);
+
+    /// The types of task that it does when it is asked to; none unless it says so.
+    fn jobs(&self, _set: &mut Jobs<Self>) {}
 }
 
 /// When a duty is to be done.

@@ -1,8 +1,10 @@
-//! `execution`: takes the opportunities of each block to the chain.
+//! `execution`: takes the opportunities of each block to the chain, and runs what it is asked to.
 //!
 //! What gains is market-analysis' word, what may be done the risk rules', which the execution server asks when it submits. It keeps nothing
 //! of its own: a submission's key is made of the cycle and of its amounts, so that the same state of the same pools is traded once, by
 //! whichever copy, before a restart or after it. What waits for its block keeps its pools to itself until then.
+
+pub(crate) mod jobs;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use servers::production::{LIST_STRATEGIES, ListStrategiesRequest};
 
 use crate::agent::{Agent, Duties, When};
 use crate::hands::Hands;
+use crate::jobs::Jobs;
 
 /// The strategy that it carries out.
 const STRATEGY: &str = "flash-arbitrage";
@@ -69,6 +72,10 @@ impl Agent for Execution {
             Self::trade,
         );
     }
+
+    fn jobs(&self, set: &mut Jobs<Self>) {
+        jobs::declare(set);
+    }
 }
 
 /// What became of the opportunities of a block.
@@ -109,7 +116,7 @@ impl Execution {
                 tally.held_back.insert("a submission through the same pools is under way".into());
                 continue;
             }
-            match submit(&hands, one, scan.at.block, pools.clone()).await {
+            match submit(&hands, one, scan.at.block, pools.clone(), key(one)).await {
                 Ok(true) => {
                     tally.submitted += 1;
                     busy.extend(pools);
@@ -142,8 +149,13 @@ impl Tally {
 }
 
 /// Submits an opportunity, unless that was done before; says whether it was done now.
-async fn submit(hands: &Hands, one: &OpportunityView, block: u64, pools: Vec<Address>) -> Result<bool, Fault> {
-    let key = key(one);
+async fn submit(
+    hands: &Hands,
+    one: &OpportunityView,
+    block: u64,
+    pools: Vec<Address>,
+    key: String,
+) -> Result<bool, Fault> {
     match hands.call(STATUS, &StatusRequest { key: key.clone() }).await {
         Ok(_) => return Ok(false),
         Err(fault) if fault.code == Code::NotFound => {}

@@ -1,9 +1,11 @@
-//! What a duty acts with: tools, under the agent's own role, every call noted in the run's record.
+//! What a duty or a task acts with: tools, under the agent's own role, every call noted in the run's record.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use flow::worker::Job;
 use kernel::audit::kept_arguments;
 use kernel::bus::Event;
 use kernel::duties::{Run, Runs, Standing, ToolCall};
@@ -12,6 +14,7 @@ use mcp::{Tool, Toolbox, wire};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// Most calls of one run.
 pub const CALLS_MAX: usize = 64;
@@ -24,12 +27,51 @@ pub struct Hands {
     run: Arc<Mutex<Run>>,
     acted: Arc<AtomicBool>,
     events: Arc<[Event]>,
+    job: Option<Job>,
     clock: Clock,
 }
 
 impl Hands {
-    pub(crate) fn new(toolbox: Toolbox, runs: Runs, run: Run, events: Arc<[Event]>, clock: Clock) -> Self {
-        Self { toolbox, runs, run: Arc::new(Mutex::new(run)), acted: Arc::default(), events, clock }
+    pub(crate) fn new(toolbox: Toolbox, runs: Runs, run: Run, clock: Clock) -> Self {
+        Self {
+            toolbox,
+            runs,
+            run: Arc::new(Mutex::new(run)),
+            acted: Arc::default(),
+            events: Arc::new([]),
+            job: None,
+            clock,
+        }
+    }
+
+    /// The same, for events.
+    pub(crate) fn seeing(self, events: Arc<[Event]>) -> Self {
+        Self { events, ..self }
+    }
+
+    /// The same, for a task that is held.
+    pub(crate) fn holding(self, job: Job) -> Self {
+        Self { job: Some(job), ..self }
+    }
+
+    /// What the idempotency key of what the task does outside is made of: the same for all its attempts. Of a duty, the run's id.
+    pub fn key(&self) -> String {
+        self.job.as_ref().map_or_else(|| self.run.lock().id.clone(), Job::effect_key)
+    }
+
+    /// Says how far the task is.
+    pub fn progress(&self, fraction: f64, message: impl Into<String>) {
+        if let Some(job) = &self.job {
+            job.progress(fraction, message);
+        }
+    }
+
+    /// Resolves when the task is asked to stop; a second is left then. Never for a duty.
+    pub async fn cancelled(&self) {
+        match &self.job {
+            Some(job) => job.cancelled.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The time now, in milliseconds since the Unix epoch.
@@ -47,23 +89,44 @@ impl Hands {
     /// # Errors
     /// What the tool refuses or fails with; [`Code::TooLarge`](kernel::Code::TooLarge) past [`CALLS_MAX`] calls.
     pub async fn call<I: Serialize, O: DeserializeOwned>(&self, tool: Tool<I, O>, input: &I) -> Result<O, Fault> {
-        let arguments = kept_arguments(wire::raw(input).get());
-        let noted =
-            ToolCall { server: tool.server.into(), tool: tool.name.into(), arguments, outcome: None, took_ms: 0 };
+        let acts = tool.hints.access != Access::Read || tool.hints.destructive;
+        self.noted(tool.server, tool.name, wire::raw(input).get(), acts, self.toolbox.call(tool, input)).await
+    }
+
+    /// Calls a tool by its names, which somebody else gave. It is written down first: nobody here knows whether it does more than look.
+    ///
+    /// # Errors
+    /// As of [`Hands::call`].
+    pub async fn call_named(&self, server: &str, tool: &str, arguments: &Value) -> Result<Value, Fault> {
+        let arguments = wire::raw(arguments);
+        let kept = arguments.get().to_owned();
+        self.noted(server, tool, &kept, true, self.toolbox.call_named(server, tool, arguments)).await
+    }
+
+    async fn noted<O>(
+        &self,
+        server: &str,
+        tool: &str,
+        arguments: &str,
+        acts: bool,
+        call: impl Future<Output = Result<O, Fault>>,
+    ) -> Result<O, Fault> {
+        let arguments = kept_arguments(arguments);
+        let noted = ToolCall { server: server.into(), tool: tool.into(), arguments, outcome: None, took_ms: 0 };
         let place = {
             let mut run = self.run.lock();
             if run.calls.len() >= CALLS_MAX {
-                return Err(Fault::too_large(format!("duty {} has called {CALLS_MAX} tools in one run", run.duty)));
+                return Err(Fault::too_large(format!("{} has called {CALLS_MAX} tools in one run", run.duty)));
             }
             run.calls.push(noted);
             run.calls.len() - 1
         };
-        if tool.hints.access != Access::Read {
+        if acts {
             self.acted.store(true, Ordering::Release);
             self.write_down().await?;
         }
         let began = Instant::now();
-        let answer = self.toolbox.call(tool, input).await;
+        let answer = call.await;
         let outcome = answer.as_ref().err().map_or_else(|| "ok".to_owned(), |fault: &Fault| fault.code.to_string());
         if let Some(call) = self.run.lock().calls.get_mut(place) {
             call.outcome = Some(outcome);

@@ -5,15 +5,19 @@
 //!
 //! Invariants:
 //! - An agent acts only through tools ([`Hands`]), under its own role; it is given no port.
-//! - Of an agent's copies one does its duties; it does one thing at a time.
+//! - Of an agent's copies one does its duties, one thing at a time; all of them do tasks of the queue.
+//! - A task is done within the rights of its submitter as well as the agent's own.
 //! - What an agent does is written down before it does it ([`kernel::duties`]).
 
 pub mod agent;
 pub mod execution;
 mod follow;
 pub mod hands;
+pub mod jobs;
 mod lead;
+pub mod master_coordinator;
 pub mod monitoring;
+mod push;
 pub mod risk;
 pub mod standing;
 #[cfg(test)]
@@ -25,6 +29,7 @@ use kernel::Fault;
 
 pub use agent::{Agent, Duties, When};
 pub use hands::Hands;
+pub use jobs::{Job, Jobs};
 pub use standing::{Means, Standing};
 
 /// Lists the agents once; makes `[agents]` of `flotilla.toml` and the builder from the list.
@@ -56,6 +61,7 @@ macro_rules! agents {
 
 agents! {
     execution: Execution,
+    master_coordinator: MasterCoordinator,
     monitoring: Monitoring,
     risk: Risk,
 }

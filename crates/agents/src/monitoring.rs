@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::Fault;
+use kernel::{Access, Fault};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use servers::monitoring::{
@@ -17,6 +17,7 @@ use servers::monitoring::{
 
 use crate::agent::{Agent, Duties, When};
 use crate::hands::Hands;
+use crate::jobs::{Job, Jobs};
 
 /// Most names in an outcome.
 const NAMES_MAX: usize = 10;
@@ -74,6 +75,23 @@ impl Agent for Monitoring {
             Self::summary,
         );
     }
+
+    fn jobs(&self, set: &mut Jobs<Self>) {
+        let summary = Job::new("summary", "Says in a line how the fleet stands now.", Access::Operate);
+        set.add(summary, Self::summarise);
+    }
+}
+
+/// What `summary` takes.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Summarise {}
+
+/// What `summary` gives.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// How the fleet stands.
+    pub summary: String,
 }
 
 impl Monitoring {
@@ -91,6 +109,10 @@ impl Monitoring {
         }
         append(&mut outcome, "not evaluated", settled.failures.iter().map(|one| one.rule.clone()).collect());
         Ok(outcome)
+    }
+
+    async fn summarise(self: Arc<Self>, _: Summarise, hands: Hands) -> Result<Summary, Fault> {
+        Ok(Summary { summary: self.summary(hands).await? })
     }
 
     async fn summary(self: Arc<Self>, hands: Hands) -> Result<String, Fault> {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::intents::INTENTS_TOPIC;
-use kernel::{Fault, UnixMs};
+use kernel::{Access, Fault, UnixMs};
 use market::feed::{POOLS_TOPIC, QUARANTINED_EVENT};
 use market::gate::RISK_TOPIC;
 use market::risk::TradingState;
@@ -29,13 +29,15 @@ use servers::production::{
     KILL_SWITCH, KillSwitchRequest, LIST_STRATEGIES, ListStrategiesRequest, TRADES, TradesRequest,
 };
 use servers::risk_management::{
-    DRAWDOWN, DrawdownRequest, EXPOSURE, GET_LIMITS, GetLimitsRequest, KILL_SWITCH_STATE, KillSwitchStateRequest,
-    LimitsResponse, ModeRequest, OpenTrade, SET_TRADING_STATE, SetTradingStateRequest,
+    CHECK_TRADE, CheckTradeRequest, DRAWDOWN, DrawdownRequest, EXPOSURE, GET_LIMITS, GetLimitsRequest,
+    KILL_SWITCH_STATE, KillSwitchStateRequest, LimitsResponse, ModeRequest, OpenTrade, SET_TRADING_STATE,
+    SetTradingStateRequest,
 };
 use servers::when::When as Moment;
 
 use crate::agent::{Agent, Duties, When};
 use crate::hands::Hands;
+use crate::jobs::{Job, Jobs};
 use judge::{Finding, Measure, Trouble};
 
 /// Most assets watched: as many as `prices` takes.
@@ -146,6 +148,18 @@ impl Agent for Risk {
             "Looks whether reference prices are there, fresh and agreed upon, and pulls the kill switch when they stay otherwise.",
             seconds(self.config.oracle_seconds).or_on_topic(POOLS_TOPIC, &[QUARANTINED_EVENT]),
             Self::oracles,
+        );
+    }
+
+    fn jobs(&self, set: &mut Jobs<Self>) {
+        let assess = Job::new(
+            "assess",
+            "Judges a proposed trade by every rule as it is now, with each one's figure and bound.",
+            Access::Operate,
+        );
+        set.add(
+            assess,
+            |_, trade: CheckTradeRequest, hands: Hands| async move { hands.call(CHECK_TRADE, &trade).await },
         );
     }
 }

@@ -13,13 +13,16 @@ use kernel::{Caller, Fault, OnEnd, Ports, Role, Tasks, UnixMs};
 use mcp::Toolbox;
 use mcp::toolbox::Router;
 use parking_lot::Mutex;
+use servers::outbound::Reach;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Duties, Duty};
 use crate::follow::Follow;
 use crate::hands::Hands;
+use crate::jobs::{self, BoundJob, Jobs};
 use crate::lead::Lead;
+use crate::push;
 
 /// How long one run may take.
 const RUN_TIME: Duration = Duration::from_secs(60);
@@ -39,13 +42,16 @@ pub struct Means {
     pub router: Arc<dyn Router>,
     /// The binary's version.
     pub version: &'static str,
+    /// Which addresses may be told of tasks.
+    pub reach: Reach,
 }
 
 /// The agent.
 pub struct Standing {
-    name: &'static str,
+    pub(crate) name: &'static str,
     duties: Vec<Duty>,
-    means: Means,
+    pub(crate) jobs: Vec<BoundJob>,
+    pub(crate) means: Means,
     toolbox: Toolbox,
     runs: Runs,
     started_ms: UnixMs,
@@ -83,6 +89,7 @@ impl Standing {
         Ok(Arc::new(Self {
             name: A::NAME,
             duties: Duties::of(&agent),
+            jobs: Jobs::of(&agent),
             toolbox: Toolbox::new(Arc::clone(&means.router), caller),
             runs: Runs::new(Arc::clone(&means.ports.store)),
             started_ms: means.ports.clock.now_ms(),
@@ -101,8 +108,15 @@ impl Standing {
         &self.duties
     }
 
-    /// Begins with its duties, under `tasks`.
+    /// Its types of task.
+    pub fn jobs(&self) -> &[BoundJob] {
+        &self.jobs
+    }
+
+    /// Begins with its duties and takes tasks, under `tasks`.
     pub fn start(self: &Arc<Self>, tasks: &Tasks) {
+        jobs::start(self, tasks);
+        push::start(self, tasks);
         let (agent, stopping) = (Arc::clone(self), tasks.stopping());
         tasks.spawn("duties of an agent", OnEnd::StopOwner, async move { agent.live(stopping).await });
     }
@@ -121,6 +135,10 @@ impl Standing {
                 Some(Last { ended: Err(why), failures: ..FAILURES_MAX }) => Check::healthy(duty.name, why),
                 Some(Last { ended: Err(why), .. }) => Check::degraded(duty.name, why),
             });
+        }
+        if !self.jobs.is_empty() {
+            let names: Vec<&str> = self.jobs.iter().map(|bound| bound.job.name).collect();
+            checks.push(Check::healthy("tasks", format!("does {}", names.join(", "))));
         }
         Report {
             status: worst(&checks),
@@ -198,7 +216,8 @@ impl Standing {
     }
 
     async fn run(&self, duty: &Duty, events: Vec<Event>) {
-        let hands = self.hands(duty, events.into());
+        let (cause, events): (_, Arc<[Event]>) = (cause(&events), events.into());
+        let hands = self.hands(self.toolbox.clone(), duty.name, cause, None).seeing(events);
         let work = timeout(RUN_TIME, catch_panic((duty.work)(hands.clone()))).await;
         let ended = match work {
             Err(_) => Err(format!("not done within {} s", RUN_TIME.as_secs())),
@@ -230,22 +249,23 @@ impl Standing {
         changed
     }
 
-    fn hands(&self, duty: &Duty, events: Arc<[Event]>) -> Hands {
+    pub(crate) fn hands(&self, toolbox: Toolbox, what: &str, cause: Cause, input: Option<String>) -> Hands {
         let run = Run {
             id: kernel::ids::new_id("run"),
             agent: self.name.into(),
-            duty: duty.name.into(),
-            cause: cause(&events),
+            duty: what.into(),
+            cause,
+            input,
             began_ms: self.now_ms(),
             ended_ms: None,
             standing: RunStanding::Begun,
             outcome: String::new(),
             calls: Vec::new(),
         };
-        Hands::new(self.toolbox.clone(), self.runs.clone(), run, events, self.means.ports.clock.clone())
+        Hands::new(toolbox, self.runs.clone(), run, self.means.ports.clock.clone())
     }
 
-    async fn keep(&self, hands: &Hands, standing: RunStanding, outcome: String) -> Result<(), Fault> {
+    pub(crate) async fn keep(&self, hands: &Hands, standing: RunStanding, outcome: String) -> Result<(), Fault> {
         hands.end(standing, outcome);
         hands.write_down().await?;
         let kept = {

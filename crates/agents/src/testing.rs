@@ -19,6 +19,7 @@ use parking_lot::RwLock;
 use serde_json::json;
 use serde_json::value::RawValue;
 use servers::MarketPorts;
+use servers::outbound::Reach;
 
 use crate::agent::Agent;
 use crate::standing::{Means, Standing};
@@ -70,8 +71,12 @@ impl Bench {
     /// Another copy of `A` in the same fleet.
     pub(crate) fn beside<A: Agent>(config: A::Config, world: &World, servers: Arc<Servers>) -> Self {
         let world = world.clone();
-        let means =
-            Means { ports: world.ports(), router: Arc::clone(&servers) as Arc<dyn Router>, version: "0.0.0-test" };
+        let means = Means {
+            ports: world.ports(),
+            router: Arc::clone(&servers) as Arc<dyn Router>,
+            version: "0.0.0-test",
+            reach: Reach::default(),
+        };
         let agent = Standing::build::<A>(config, means).unwrap();
         Self { world, servers, agent, tasks: Tasks::new() }
     }

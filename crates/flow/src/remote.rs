@@ -9,6 +9,7 @@ use std::time::Duration;
 use kernel::catalog::SERVICES;
 use kernel::fleet::{Instance, Kind};
 use kernel::health::Status;
+use kernel::offers::Offers;
 use kernel::queue::{
     CLAIM_MAX, Claim, Claimed, Ending, Failure, Filter, Holding, LEASE_MS_MAX, LEASE_MS_MIN, LIST_MAX, NewTask,
     Outcome, Policy, Progress, Queue, Renew, Renewal, State, TYPES_MAX, Task, TaskId, check_name, worth_retrying,
@@ -39,6 +40,7 @@ const VERSION_BYTES_MAX: usize = 64;
 pub struct Workers {
     queue: Arc<dyn Queue>,
     registry: Registry,
+    offers: Offers,
     clock: Clock,
 }
 
@@ -269,9 +271,9 @@ pub enum Written {
 }
 
 impl Workers {
-    /// Workers over a queue and a registry.
-    pub fn new(queue: Arc<dyn Queue>, registry: Registry, clock: Clock) -> Self {
-        Self { queue, registry, clock }
+    /// Workers over a queue, a registry and what agents say that they do.
+    pub fn new(queue: Arc<dyn Queue>, registry: Registry, offers: Offers, clock: Clock) -> Self {
+        Self { queue, registry, offers, clock }
     }
 
     /// Makes a worker known as a copy of the agent `name`, and how its types of task are treated.
@@ -283,11 +285,12 @@ impl Workers {
         check_lease(asked.lease_ms)?;
         check_number("task_types", asked.task_types.len(), 0, TYPES_MAX)?;
         asked.task_types.iter().try_for_each(|of| check_name("task type", of.name()))?;
+        let names: Vec<&str> = asked.task_types.iter().map(TaskType::name).collect();
+        self.offers.add(name, &names).await?;
         for of in &asked.task_types {
             let known = self.known(name, of.name()).await?;
             let policy = match of {
                 TaskType::WithPolicy { policy, .. } => *policy,
-                // Said so that submissions of this type are known to be wanted.
                 TaskType::Name(_) => known.unwrap_or_default(),
             };
             if known != Some(policy) {
@@ -376,6 +379,7 @@ impl Workers {
             false => self.queue.renew(&renewals, said.lease_ms).await?,
         };
         self.lives(name, &said.worker, said.lease_ms, &said.version).await?;
+        self.offers.lives(name).await?;
         Ok(Heard { tasks })
     }
 
@@ -450,7 +454,7 @@ fn ending(name: &str, End { id, attempt, outcome }: End, caller: &Caller) -> End
         How::Done { result, then } => {
             let next = |next: Next| NewTask {
                 key: next.key,
-                ..NewTask::new(next.queue.as_deref().unwrap_or(name), &next.task_type, next.payload, &caller.name)
+                ..NewTask::new(next.queue.as_deref().unwrap_or(name), &next.task_type, next.payload, caller)
             };
             Outcome::Done { result, then: then.into_iter().map(next).collect() }
         }

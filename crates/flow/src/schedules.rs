@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kernel::queue::{NewTask, Queue, check_name, check_submit};
 use kernel::store::{Entry, Expect, LIST_MAX, Store, Write};
-use kernel::{Clock, Code, Fault, OnEnd, Result, Tasks, UnixMs};
+use kernel::{Caller, Clock, Code, Fault, OnEnd, Result, Role, Tasks, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,6 +50,11 @@ pub struct Template {
     pub attempts_max: Option<u32>,
 }
 
+/// What a schedule of before roles were kept may do.
+fn viewer() -> Role {
+    Role::Viewer
+}
+
 fn priority() -> u8 {
     kernel::queue::PRIORITY
 }
@@ -67,6 +72,9 @@ pub struct Schedule {
     pub task: Template,
     /// Who made it: the caller of its tasks.
     pub caller: String,
+    /// What they may do.
+    #[serde(default = "viewer")]
+    pub role: Role,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_ms: UnixMs,
     /// Whether it rests.
@@ -101,7 +109,7 @@ impl Schedule {
             attempts_max,
             // The making is part of it: another schedule of this name is another schedule.
             key: Some(format!("schedule:{}:{}:{due_ms}", self.name, self.created_ms)),
-            ..NewTask::new(&queue, &task_type, payload, &self.caller)
+            ..NewTask::new(&queue, &task_type, payload, &Caller::new(&*self.caller, self.role.clone()))
         }
     }
 }
@@ -124,7 +132,14 @@ impl Schedules {
     ///
     /// # Errors
     /// [`Code::InvalidArgument`] when it could never fire; [`Code::TooLarge`] past [`SCHEDULES_MAX`].
-    pub async fn put(&self, name: &str, spec: Spec, missed: Missed, task: Template, caller: &str) -> Result<Schedule> {
+    pub async fn put(
+        &self,
+        name: &str,
+        spec: Spec,
+        missed: Missed,
+        task: Template,
+        caller: &Caller,
+    ) -> Result<Schedule> {
         check_name("schedule", name)?;
         let now_ms = self.clock.now_ms();
         let spec = spec.checked(now_ms)?;
@@ -134,7 +149,8 @@ impl Schedules {
             spec,
             missed,
             task,
-            caller: caller.into(),
+            caller: caller.name.clone(),
+            role: caller.rights(),
             created_ms: now_ms,
             paused: false,
             last_ms: None,

@@ -65,7 +65,7 @@ fn unwrapped<'a>(
         let wrapped: Wrapped<'_> = serde_json::from_str(given)
             .map_err(|error| RpcError::invalid_params(format!("call_tool takes {{name, arguments}}: {error}")))?;
         let entry = table.get(&wrapped.name).ok_or_else(|| {
-            let known = table.entries.iter().filter(|entry| ctx.caller.role.allows(entry.access));
+            let known = table.entries.iter().filter(|entry| ctx.caller.allows(entry.access));
             unknown_tool(gateway, table, &wrapped.name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
         })?;
         if entry.is_call_tool() {

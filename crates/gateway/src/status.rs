@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use kernel::catalog::SERVICES;
 use kernel::fleet::{Instance, Kind};
 use kernel::health::{Check, Report, Status};
+use kernel::offers::{Offer, Offers};
 use kernel::{Code, Fault, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,9 @@ pub struct ServiceRow {
     pub last_error: Option<String>,
     /// Its tools, by name.
     pub tools: Vec<String>,
+    /// The types of task that it does, by name: of an agent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub task_types: Vec<String>,
 }
 
 /// One third party's server.
@@ -179,11 +183,28 @@ impl Gateway {
     pub async fn services(&self, kind: Kind) -> Vec<ServiceRow> {
         let instances = self.instances().await;
         let names = self.service_names(kind, &instances);
+        let mut offers = if kind == Kind::Agent { self.offers().await } else { BTreeMap::new() };
         join_all(names.into_iter().map(|name| {
-            let copies: Vec<_> = copies_of(&instances, kind, &name);
-            async move { self.detail(kind, name, copies).await.row }
+            let (copies, task_types) = (copies_of(&instances, kind, &name), offers.remove(&name).unwrap_or_default());
+            async move { ServiceRow { task_types, ..self.detail(kind, name, copies).await.row } }
         }))
         .await
+    }
+
+    /// What agents say that they do.
+    pub fn offered(&self) -> Offers {
+        Offers::new(self.ports.store.clone(), self.ports.clock.clone())
+    }
+
+    /// The types of task that each agent does.
+    async fn offers(&self) -> BTreeMap<String, Vec<String>> {
+        let known = self.offered().all().await;
+        let known = known.unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "what agents do cannot be read");
+            BTreeMap::new()
+        });
+        let names = |offer: Offer| offer.types.into_iter().map(|of| of.name).collect();
+        known.into_iter().map(|(agent, offer)| (agent, names(offer))).collect()
     }
 
     /// One service in full.
@@ -202,6 +223,9 @@ impl Gateway {
             return Err(Fault::not_found(format!("no service `{name}`")).hint(hint));
         }
         let mut detail = self.detail(kind, name.into(), copies_of(&instances, kind, name)).await;
+        if kind == Kind::Agent {
+            detail.row.task_types = self.offers().await.remove(name).unwrap_or_default();
+        }
         if self.local(name).is_none() || kind == Kind::Agent {
             detail.checks = self.checks_elsewhere(&detail.copies).await;
         }
@@ -281,6 +305,7 @@ impl Gateway {
             restarts: copies.iter().map(|copy| u64::from(copy.restarts)).sum(),
             last_error: copies.iter().find_map(|copy| copy.last_error.clone()),
             tools: tools.map(|entry| entry.own.clone()).collect(),
+            task_types: Vec::new(),
             name,
         };
         let checks = match report {

@@ -95,7 +95,7 @@ impl View {
 
     fn list_tools(&self, request: &Request, ctx: &Ctx) -> Result<Reply, RpcError> {
         let table = self.gateway.table();
-        let seen = |entry: &&Entry| entry.held.is_none() && ctx.caller.role.allows(entry.access) && self.shows(entry);
+        let seen = |entry: &&Entry| entry.held.is_none() && ctx.caller.allows(entry.access) && self.shows(entry);
         let cursor = request.params.cursor.as_deref();
         if matches!(self.scope, Scope::Search) {
             let listings: Result<Vec<_>, _> = table
@@ -114,7 +114,7 @@ impl View {
         let name = request.params.name.as_deref();
         let name = name.ok_or_else(|| RpcError::invalid_params("params.name is missing"))?;
         let entry = self.resolve(&table, name).ok_or_else(|| {
-            let known = table.entries.iter().filter(|entry| self.shows(entry) && ctx.caller.role.allows(entry.access));
+            let known = table.entries.iter().filter(|entry| self.shows(entry) && ctx.caller.allows(entry.access));
             unknown_tool(&self.gateway, &table, name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
         })?;
         let reply = route::call(&self.gateway, &table, entry, request, ctx).await?;

@@ -55,6 +55,16 @@ impl Role {
             Self::Admin => true,
         }
     }
+
+    /// The role that allows what both allow, and no more. Where both allow the same it is this one, so that an agent stays one.
+    #[must_use]
+    pub fn meet(&self, other: &Self) -> Self {
+        const ALL: [Access; 4] = [Access::Read, Access::Operate, Access::Trade, Access::Admin];
+        let fits = |one: &&Self| {
+            ALL.iter().all(|access| one.allows(*access) == (self.allows(*access) && other.allows(*access)))
+        };
+        [self, other].into_iter().find(fits).cloned().unwrap_or(Self::Viewer)
+    }
 }
 
 impl fmt::Display for Role {
@@ -111,12 +121,32 @@ pub struct Caller {
     /// recorded: they say nothing of what anybody did, and would bury what does. No key makes such a caller.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub standing: bool,
+    /// For whom an agent acts, when somebody gave it a task: what it does then, both roles must allow. It travels with the caller, so a task
+    /// never widens what its submitter may do, through however many agents, workflows and processes it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Role>,
 }
 
 impl Caller {
     /// Names a caller.
     pub fn new(name: impl Into<String>, role: Role) -> Self {
-        Self { name: name.into(), role, standing: false }
+        Self { name: name.into(), role, standing: false, within: None }
+    }
+
+    /// The same, acting for somebody of this role: it may do what both may.
+    #[must_use]
+    pub fn within(self, role: Role) -> Self {
+        Self { within: Some(role), ..self }
+    }
+
+    /// Whether it may use what asks for `access`.
+    pub fn allows(&self, access: Access) -> bool {
+        self.role.allows(access) && self.within.as_ref().is_none_or(|within| within.allows(access))
+    }
+
+    /// What it may do, as one role: what is done for it later is done under no more.
+    pub fn rights(&self) -> Role {
+        self.within.as_ref().map_or_else(|| self.role.clone(), |within| self.role.meet(within))
     }
 
     /// The fleet itself in its standing work, under `role`.
@@ -126,8 +156,12 @@ impl Caller {
 
     /// Refuses when the role does not allow `access` to `what`.
     pub fn require(&self, access: Access, what: &str) -> Result<(), Fault> {
-        if self.role.allows(access) {
+        if self.allows(access) {
             return Ok(());
+        }
+        if let (true, Some(within)) = (self.role.allows(access), &self.within) {
+            return Err(Fault::denied(format!("`{}` may not use {what} for role {within}", self.name))
+                .hint("a task is done with no more rights than its submitter has"));
         }
         let needed = match access {
             Access::Read => "viewer",
@@ -171,6 +205,30 @@ mod tests {
             assert_eq!((allowed.as_str(), parsed.to_string().as_str()), (may, role));
             let person = Caller::new("x", parsed).require_person("production.resume").is_ok();
             assert_eq!(person, !role.starts_with("agent:"), "{role}");
+        }
+    }
+
+    #[test]
+    fn what_two_roles_allow_together_is_one_role() {
+        for (one, other, both) in [
+            ("admin", "operator", "operator"),
+            ("operator", "admin", "operator"),
+            ("operator", "trader", "viewer"),
+            ("agent:execution", "operator", "operator"),
+            ("agent:execution", "trader", "trader"),
+            ("agent:execution", "admin", "agent:execution"),
+            ("agent:risk", "operator", "agent:risk"),
+            ("agent:risk", "agent:execution", "agent:risk"),
+            ("agent:risk", "trader", "viewer"),
+            ("viewer", "admin", "viewer"),
+        ] {
+            let (one, other): (Role, Role) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(one.meet(&other).to_string(), both, "{one} and {other}");
+            let caller = Caller::new("x", one).within(other);
+            for access in [Access::Read, Access::Operate, Access::Trade, Access::Admin] {
+                assert_eq!(caller.allows(access), caller.rights().allows(access), "{caller:?} {access:?}");
+                assert_eq!(caller.allows(access), caller.require(access, "t").is_ok(), "{caller:?} {access:?}");
+            }
         }
     }
 }

@@ -58,7 +58,7 @@ pub const SERVICES: &[Service] = &[
     server("legacy", 4018, "old protocol revisions, the v1 REST form, renamed tools", true),
     server("scripts", 4019, "sandboxed automation scripts", false),
     server("logging", 4020, "log intake, search, tail, patterns, retention", true),
-    agent(COORDINATOR, 5000, "turns goals into workflow runs, decides for the whole system", false),
+    agent(COORDINATOR, 5000, "turns goals into workflow runs, hands out tasks, decides for the whole system", true),
     agent("code-analysis", 5001, "static analysis and review", false),
     agent("build", 5002, "compiles, packages, deploys", false),
     agent("test", 5003, "runs suites, finds flaky tests", false),

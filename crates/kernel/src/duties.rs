@@ -1,4 +1,4 @@
-//! What agents did in their standing duties: each run with its cause, the tools it called and its outcome, kept in the store for a
+//! What agents did, in their standing duties and for tasks: each run with its cause, the tools it called and its outcome, kept in the store for a
 //! bounded time. Agents write, everybody may read.
 
 use std::sync::Arc;
@@ -6,8 +6,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::queue::TaskId;
 use crate::store::{COMMIT_MAX, LIST_MAX, Store, Write};
-use crate::{Fault, Result, UnixMs};
+use crate::{Fault, Result, Role, UnixMs};
 
 /// Where runs are kept in the store: the agent, then newest first.
 const SPACE: &str = "agent_runs";
@@ -30,6 +31,17 @@ pub enum Cause {
         first_seq: u64,
         /// The place of the last on its topic.
         last_seq: u64,
+    },
+    /// It was asked to, by a task of its queue.
+    Task {
+        /// The task.
+        id: TaskId,
+        /// Which attempt of it this was.
+        attempt: u32,
+        /// Who submitted it.
+        caller: String,
+        /// Within whose rights it was done.
+        role: Role,
     },
 }
 
@@ -68,10 +80,13 @@ pub struct Run {
     pub id: String,
     /// The agent.
     pub agent: String,
-    /// The duty.
+    /// The duty, or the type of task.
     pub duty: String,
     /// Why.
     pub cause: Cause,
+    /// What a task was given, as JSON: secrets masked, cut where it is long.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub input: Option<String>,
     /// When it began, in milliseconds since the Unix epoch.
     pub began_ms: UnixMs,
     /// When it ended.
@@ -155,6 +170,7 @@ mod tests {
             agent: agent.into(),
             duty: duty.into(),
             cause: Cause::Schedule,
+            input: None,
             began_ms,
             ended_ms: None,
             standing: Standing::Begun,

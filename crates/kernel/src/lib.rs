@@ -29,6 +29,7 @@ pub mod locks;
 pub mod logs;
 pub mod mask;
 pub mod metrics;
+pub mod offers;
 pub mod ports;
 pub mod prices;
 mod progress;

@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use check::{
-    check_claim, check_endings, check_name, check_page, check_policy, check_renewals, check_submit, full, twice,
+    check_claim, check_endings, check_name, check_page, check_policy, check_renewals, check_submit, full, many_types,
+    twice,
 };
 pub use policy::{Policy, worth_retrying};
 pub use task::{Failure, NewTask, Progress, State, Task, TaskId};
@@ -35,6 +36,8 @@ pub const SUBMIT_MAX: usize = 500;
 pub const CLAIM_MAX: usize = 100;
 /// Most task types one claim names.
 pub const TYPES_MAX: usize = 32;
+/// Most types of task that one queue has, with those that are treated in a way of their own.
+pub const QUEUE_TYPES_MAX: usize = 256;
 /// Most tasks one list answers.
 pub const LIST_MAX: usize = 500;
 /// Largest payload or result, in bytes of JSON.
@@ -197,6 +200,7 @@ pub trait Queue: Send + Sync {
     ///
     /// # Errors
     /// [`Code::RateLimited`](crate::Code::RateLimited) when a queue would hold more than its most;
+    /// [`Code::TooLarge`](crate::Code::TooLarge) when a queue would have more than [`QUEUE_TYPES_MAX`] types;
     /// [`Code::Conflict`](crate::Code::Conflict) when a key was used before for another type or payload.
     async fn submit(&self, tasks: Vec<NewTask>) -> Result<Vec<Submitted>>;
 
@@ -238,6 +242,9 @@ pub trait Queue: Send + Sync {
     async fn counts(&self) -> Result<Vec<Counts>>;
 
     /// Says how tasks of a type are treated from now on.
+    ///
+    /// # Errors
+    /// [`Code::TooLarge`](crate::Code::TooLarge) when the queue would have more than [`QUEUE_TYPES_MAX`] types.
     async fn set_policy(&self, queue: &str, task_type: &str, policy: Policy) -> Result<()>;
 
     /// Resolves when something may have become claimable since the call (not since the first poll): from this process at once, from others

@@ -154,7 +154,7 @@ impl Service {
     }
 
     fn list_tools(&self, params: &Params, ctx: &Ctx) -> Result<Reply, RpcError> {
-        let visible = self.listings.iter().filter(|(access, _)| ctx.caller.role.allows(*access));
+        let visible = self.listings.iter().filter(|(access, _)| ctx.caller.allows(*access));
         page("tools", visible.map(|(_, listing)| listing.as_ref()), params.cursor.as_deref())
     }
 

@@ -63,6 +63,20 @@ impl Toolbox {
     }
 }
 
+impl Toolbox {
+    /// Calls a tool by its names, in a new trace.
+    ///
+    /// # Errors
+    /// What the tool refuses or fails with.
+    pub async fn call_named(&self, server: &str, tool: &str, arguments: Box<RawValue>) -> Result<Value, Fault> {
+        let ctx = Ctx::internal(self.caller.clone(), Trace::root());
+        let reply = self.router.call(server, tool, arguments, ctx).await?;
+        let structured = structured(&reply).map_err(|fault| fault.context(format!("{server}.{tool}")))?;
+        serde_json::from_str(structured.get())
+            .map_err(|error| Fault::upstream(format!("{server}.{tool}: answer is not JSON: {error}")))
+    }
+}
+
 /// The structured content of a tool's answer, or the fault it tells of.
 pub fn structured(reply: &Reply) -> Result<Box<RawValue>, Fault> {
     let answer: Answer<'_> = serde_json::from_str(reply.body.get())

@@ -41,6 +41,11 @@ impl Guard {
         caller.require(access, what)?;
         Ok(caller)
     }
+
+    /// The caller, who must be known, whatever it may do: what it calls looks at that.
+    pub async fn known(&self, headers: &HeaderMap, remote: SocketAddr) -> Result<Caller, Fault> {
+        self.auth.authenticate(headers, remote.ip()).await
+    }
 }
 
 /// A wrong key is refused even where none is needed: its owner should know.

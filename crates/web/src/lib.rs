@@ -5,6 +5,7 @@
 //! - Every listener sets TCP_NODELAY, bounds heads, bodies and connections, and drains when its [`Tasks`](kernel::Tasks) stop.
 //! - Every error body is an RFC 9457 problem with our stable code.
 
+pub mod a2a;
 pub mod access;
 pub mod coordinator;
 pub mod intake;

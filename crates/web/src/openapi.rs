@@ -28,7 +28,7 @@ fn operations() -> Vec<Operation> {
     vec![
         get("/status", "The whole system: mode, services, infrastructure, alerts"),
         get("/servers", "Every MCP server: port, URL, state, instances, tools"),
-        get("/agents", "Every agent: port, URL, state, instances"),
+        get("/agents", "Every agent: port, URL, state, instances, task types"),
         get("/upstreams", "Every third party's server: state, tools, what is held, last error"),
         get("/health", "The coordinator's own health; 503 when it cannot serve"),
         get("/health/live", "Whether the process lives"),
@@ -58,7 +58,7 @@ fn operations() -> Vec<Operation> {
         post("/agents/{name}/restart", "Restarts an agent", reason),
         post(
             "/agents/{name}/tasks",
-            "Submits a task to an agent's queue; with a key, submitting again gives the same task",
+            "Submits a task to a known agent, of a type that it does; with a key, submitting again gives the same task",
             json!({
                 "type": "object", "required": ["task_type"], "additionalProperties": false,
                 "properties": {

@@ -18,6 +18,7 @@ use mcp::http::Door;
 use mcp::http::sse2024::SseDoor;
 use mcp::{Handler, Service};
 
+use crate::a2a::AgentDoors;
 use crate::access::Guard;
 use crate::intake::Intake;
 use crate::problem::Problem;
@@ -150,8 +151,8 @@ pub fn health_routes(doors: &ServiceDoors) -> Router {
 }
 
 /// All routes of an agent's own port.
-pub fn agent_routes(doors: HealthDoors) -> Router {
-    probes(doors).fallback(not_found)
+pub fn agent_routes(doors: HealthDoors, a2a: AgentDoors) -> Router {
+    probes(doors).merge(crate::a2a::routes(a2a)).fallback(not_found)
 }
 
 fn probes(doors: HealthDoors) -> Router {

@@ -95,7 +95,7 @@ class Agents(unittest.IsolatedAsyncioTestCase):
         return task
 
     async def ended(self, task_type: str, payload: Any = None) -> dict[str, Any]:
-        task_id = await self.fleet.submit_task(self.name, task_type, payload)
+        task_id = await self.submitted(task_type, payload)
         return await self.until(task_id, lambda task: task["state"] in ("done", "dead", "cancelled"))
 
     async def join(self) -> Doer:
@@ -134,7 +134,7 @@ class Agents(unittest.IsolatedAsyncioTestCase):
 
     async def test_progress_is_seen_and_a_cancelled_task_is_stopped(self) -> None:
         await self.join()
-        task_id = await self.fleet.submit_task(self.name, "wait")
+        task_id = await self.submitted("wait")
         half = await self.until(task_id, lambda task: "progress" in task)
         self.assertEqual(half["progress"], {"fraction": 0.5, "message": "half"})
         if self.token:
@@ -153,7 +153,7 @@ class Agents(unittest.IsolatedAsyncioTestCase):
     async def test_an_agent_that_is_stopped_ends_what_it_holds_and_gives_back_what_it_cannot(self) -> None:
         agent = await self.join()
         agent.drain_seconds = 0.5
-        through = await self.fleet.submit_task(self.name, "gate")
+        through = await self.submitted("gate")
         await self.until(through, lambda task: task["state"] == "running")
         agent.stop()
         agent.release.set()
@@ -161,7 +161,7 @@ class Agents(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((await self.fleet.task(through))["result"], "through")
         second = await self.join()
         second.drain_seconds = 0.0
-        back = await self.fleet.submit_task(self.name, "gate")
+        back = await self.submitted("gate")
         await self.until(back, lambda task: task["state"] == "running")
         second.stop()
         await self.agents[1][1]
@@ -213,12 +213,12 @@ class Agents(unittest.IsolatedAsyncioTestCase):
         self.assertIn(f"the end of {task_id} is refused", "\n".join(told.output))
         self.assertEqual((await self.fleet.task(task_id))["result"], "other")
 
-    async def submitted(self, task_type: str) -> str:
+    async def submitted(self, task_type: str, payload: Any = None) -> str:
         """A task of an agent that may still be on its way."""
         async with asyncio.timeout(SECONDS):
             while True:
                 try:
-                    return await self.fleet.submit_task(self.name, task_type)
+                    return await self.fleet.submit_task(self.name, task_type, payload)
                 except Fault as fault:
                     if fault.code not in ("not_found", "invalid_argument"):
                         raise

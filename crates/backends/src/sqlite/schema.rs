@@ -4,7 +4,8 @@
 //! and `COLLATE "C"` on `entries.key`, whose order is by bytes.
 
 /// Oldest first. What stands here never changes; a change is a new version.
-pub(super) const VERSIONS: &[&str] = &["
+pub(super) const VERSIONS: &[&str] = &[
+    "
     -- The store. A row without a value remembers a deletion.
     CREATE TABLE entries (
         space TEXT NOT NULL,
@@ -170,4 +171,18 @@ pub(super) const VERSIONS: &[&str] = &["
         UPDATE task_types SET done = done - (OLD.state = 3), dead = dead - (OLD.state = 4), cancelled = cancelled - (OLD.state = 5)
         WHERE queue = OLD.queue AND type = OLD.type;
     END;
-"];
+",
+    // Whose rights a task is done with, and at most 256 types to a queue: `kernel::queue::QUEUE_TYPES_MAX`.
+    "
+    ALTER TABLE tasks ADD COLUMN role TEXT NOT NULL DEFAULT 'viewer';
+    CREATE TRIGGER task_type_new BEFORE INSERT ON task_types
+    WHEN NOT EXISTS (SELECT 1 FROM task_types WHERE queue = NEW.queue AND type = NEW.type)
+        AND (SELECT COUNT(*) FROM task_types WHERE queue = NEW.queue) >= 256
+    BEGIN
+        SELECT RAISE(ABORT, 'too many types of task');
+    END;
+",
+];
+
+/// What the trigger `task_type_new` says.
+pub(super) const MANY_TYPES: &str = "too many types of task";

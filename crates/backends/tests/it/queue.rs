@@ -8,9 +8,9 @@ use std::sync::Arc;
 pub(crate) use crash::work as work_until_done;
 use kernel::queue::{
     Claim, Ending, Failure, Filter, Holding, LEASE_MS_MIN, NewTask, Outcome, PAYLOAD_BYTES_MAX, Policy, Progress,
-    Queue, Renew, Renewal, SUBMIT_MAX, State, Task, TaskId,
+    QUEUE_TYPES_MAX, Queue, Renew, Renewal, SUBMIT_MAX, State, Task, TaskId,
 };
-use kernel::{Code, Fault};
+use kernel::{Caller, Code, Fault, Role};
 use serde_json::{Value, json};
 
 use crate::kit::{DEPTH_MAX, Kit, START_MS, on_every_backend, soon};
@@ -32,13 +32,15 @@ on_every_backend!(
     no_more_run_at_once_than_may,
     counts_are_true_and_purging_keeps_them_so,
     waiters_are_nudged_by_what_can_be_claimed,
+    a_task_keeps_what_its_caller_may_do,
+    a_queue_has_a_bounded_number_of_types,
     out_of_range_arguments_are_refused,
 );
 
 const LEASE_MS: i64 = 1_000;
 
 pub(crate) fn task(caller: &str, n: u64) -> NewTask {
-    NewTask::new("q", "t", json!({ "n": n }), caller)
+    NewTask::new("q", "t", json!({ "n": n }), &Caller::new(caller, Role::Operator))
 }
 
 fn claim_of(limit: usize) -> Claim {
@@ -103,6 +105,46 @@ async fn a_higher_priority_goes_first_and_types_are_kept_apart(kit: Kit) {
     let both = Claim { types: vec!["u".into(), "t".into(), "t".into()], ..claim_of(9) };
     let claimed = numbers(&kit.other.queue.claim(&both).await.unwrap().tasks);
     assert_eq!(claimed.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [1, 3, 0, 2]);
+}
+
+async fn a_task_keeps_what_its_caller_may_do(kit: Kit) {
+    let agent = Caller::new("agent:execution", Role::Agent("execution".into()));
+    for (caller, role) in [
+        (Caller::new("ann", Role::Admin), "admin"),
+        (agent.clone(), "agent:execution"),
+        // What an agent does for somebody stays within what they may do, also when it hands it on.
+        (agent.within(Role::Operator), "operator"),
+    ] {
+        let id = submit(&kit.queue, NewTask::new("q", "t", json!({ "n": 0 }), &caller)).await;
+        assert_eq!(seen(&kit.other.queue, id).await.role.to_string(), role);
+    }
+    let claimed = claim(&kit.other.queue, 9).await;
+    let roles: Vec<String> = claimed.iter().map(|task| task.role.to_string()).collect();
+    assert_eq!(roles, ["admin", "agent:execution", "operator"]);
+}
+
+async fn a_queue_has_a_bounded_number_of_types(kit: Kit) {
+    let typed = |n: usize| NewTask { task_type: format!("t{n}"), ..task("ann", 0) };
+    for some in (0..QUEUE_TYPES_MAX - 1).collect::<Vec<_>>().chunks(100) {
+        kit.queue.submit(some.iter().map(|n| typed(*n)).collect()).await.unwrap();
+    }
+    kit.other.queue.set_policy("q", "treated", Policy::default()).await.unwrap();
+    let refused = |fault: Fault| fault.code;
+    assert_eq!(kit.queue.submit(vec![typed(0), typed(999)]).await.map_err(refused), Err(Code::TooLarge));
+    assert_eq!(kit.queue.set_policy("q", "other", Policy::default()).await.map_err(refused), Err(Code::TooLarge));
+    kit.queue.set_policy("q", "t1", Policy::default()).await.unwrap();
+    submit(&kit.queue, typed(0)).await;
+    submit(&kit.queue, NewTask { queue: "p".into(), ..typed(999) }).await;
+    // A task that would submit one type too many does not end so, and may end otherwise.
+    let one = Claim { types: vec!["t2".into()], ..claim_of(1) };
+    let held = kit.queue.claim(&one).await.unwrap().tasks.remove(0);
+    let then = Outcome::Done { result: json!(1), then: vec![typed(999)] };
+    assert_eq!(end(&kit.queue, &held, then).await.map_err(refused), Err(Code::TooLarge));
+    assert_eq!(end(&kit.queue, &held, done(json!(1))).await, Ok(State::Done));
+    // A type is forgotten with the last of its tasks.
+    kit.clock.advance_ms(1);
+    assert_eq!(kit.queue.purge(&Filter::default(), kit.clock.now_ms(), 10).await.unwrap(), 1);
+    submit(&kit.other.queue, typed(999)).await;
 }
 
 async fn what_is_for_later_waits_for_its_time(kit: Kit) {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use flow::schedules::{Missed, Schedules, Spec, Template};
 use kernel::queue::{Filter, LIST_MAX};
 use kernel::store::Write;
+use kernel::{Caller, Role};
 use serde_json::json;
 
 use crate::kit::{self, Kit};
@@ -29,7 +30,7 @@ async fn fire(kit: Kit, steps: usize) {
             0 => Spec::Every { seconds: 10, from_ms: None },
             _ => Spec::Cron { expression: "*/10 * * * * *".into(), zone: "Asia/Kathmandu".into() },
         };
-        here.put(&name, spec, Missed::All, template, "ann").await.unwrap();
+        here.put(&name, spec, Missed::All, template, &Caller::new("ann", Role::Operator)).await.unwrap();
     }
     // What the cron expressions have at the very start.
     here.fire().await.unwrap();

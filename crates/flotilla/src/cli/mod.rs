@@ -1,5 +1,6 @@
 //! The command line. stdout is data, stderr is talk; every read has `--json`; errors say what, why and the next command.
 
+mod agent;
 mod api;
 mod audit;
 mod backup;
@@ -75,6 +76,8 @@ pub enum Command {
     Server(server::Server),
     /// Find, describe and call tools
     Tool(tool::Tool),
+    /// Look at agents and give them tasks
+    Agent(agent::Agent),
     /// Submit tasks, look at them, cancel and retry them
     Task(task::Task),
     /// Define, start and follow workflows
@@ -148,6 +151,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
                 Command::Server(command) => command.run(global).await,
                 Command::Restart(command) => command.run(global).await,
                 Command::Tool(command) => command.run(global).await,
+                Command::Agent(command) => command.run(global).await,
                 Command::Task(command) => command.run(global).await,
                 Command::Workflow(command) => command.run(global).await,
                 Command::Logs(command) => command.run(global).await,

@@ -73,6 +73,11 @@ impl Server {
 }
 
 impl Restart {
+    /// A restart of a service; an agent is `agent:NAME`.
+    pub fn of(name: String, reason: String) -> Self {
+        Self { name, reason }
+    }
+
     /// Runs the command.
     pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
         let api = Api::connect(global)?;

@@ -140,7 +140,7 @@ impl Task {
 }
 
 /// The arguments that were given.
-fn given(all: &[(&str, Value)]) -> Value {
+pub(super) fn given(all: &[(&str, Value)]) -> Value {
     all.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 

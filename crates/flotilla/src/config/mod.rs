@@ -16,6 +16,7 @@ use kernel::logs::Level;
 use kernel::{Fault, Role, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use servers::outbound::{Allowed, Reach};
 
 pub use explain::{explain, show};
 pub use layers::{Loaded, RELAY_KEY, RELAY_URL, RPC_URL, Sources, WALLET_KEY, WALLET_PASSWORD, load};
@@ -55,6 +56,27 @@ pub struct Config {
     pub servers: servers::ServersConfig,
     /// Each agent's own table.
     pub agents: agents::AgentsConfig,
+    /// What agents say to others.
+    pub a2a: A2aConfig,
+}
+
+/// `[a2a]`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct A2aConfig {
+    /// Private addresses that push notifications may go to, like `10.0.0.5`, `10.1.0.0/16` or `internal:8080`. To public ones they may always.
+    pub private_addresses: Vec<String>,
+}
+
+impl A2aConfig {
+    /// Which addresses may be told of tasks.
+    ///
+    /// # Errors
+    /// When one is none.
+    pub fn reach(&self) -> Result<Reach, Fault> {
+        let read = |text: &String| text.parse::<Allowed>().map_err(|fault| fault.context("a2a.private_addresses"));
+        Ok(Reach { anywhere: false, allowed: self.private_addresses.iter().map(read).collect::<Result<_, _>>()? })
+    }
 }
 
 /// What `up` starts.

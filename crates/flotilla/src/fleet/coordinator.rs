@@ -94,6 +94,8 @@ impl Coordinator for Rest {
         let Value::Object(fields) = &mut body else {
             return Err(Fault::invalid("body: not an object").hint("{\"task_type\", \"payload\"}"));
         };
+        // A task for nobody would wait for ever.
+        self.gateway.offered().need(agent).await?;
         if fields.insert("queue".into(), agent.into()).is_some() {
             return Err(Fault::invalid("body.queue: the path names the agent").hint("leave it out"));
         }

@@ -19,6 +19,7 @@ use kernel::fleet::{Fleet, Kind};
 use kernel::health::Status;
 use kernel::{Fault, OnEnd, Result};
 use servers::MarketPorts;
+use web::a2a::AgentDoors;
 use web::service::{HealthDoors, ServiceDoors};
 use web::{Bound, Tls, bind};
 
@@ -135,8 +136,8 @@ pub async fn start(
     // Agents after the servers whose tools they use.
     for door in agents {
         note.services.insert(door.spec.role(), door.url.clone());
-        let unit = start_unit(&parts, config, &gateway, door.spec, door.url);
-        let router = web::service::agent_routes(health_doors(&parts, &unit));
+        let unit = start_unit(&parts, config, &gateway, door.spec, door.url.clone());
+        let router = web::service::agent_routes(health_doors(&parts, &unit), agent_doors(&parts, door.spec, door.url));
         door.bound.serve(router, None, &parts.doors, parts.ports.metrics.clone());
     }
     first_start(&supervisor).await;
@@ -294,13 +295,13 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
 }
 
 fn agent_factory(config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
-    let (config, gateway) = (config.agents.clone(), Arc::clone(gateway));
+    let (config, to, gateway) = (config.agents.clone(), config.a2a.clone(), Arc::clone(gateway));
     Arc::new(move |ports| {
-        let (config, gateway) = (config.clone(), Arc::clone(&gateway));
+        let (config, to, gateway) = (config.clone(), to.clone(), Arc::clone(&gateway));
         Box::pin(async move {
             let tasks = ports.tasks.clone();
-            let agent =
-                agents::build(spec.name, &config, agents::Means { ports, router: gateway, version: crate::VERSION })?;
+            let means = agents::Means { ports, router: gateway, version: crate::VERSION, reach: to.reach()? };
+            let agent = agents::build(spec.name, &config, means)?;
             agent.start(&tasks);
             Ok(unit::Running::Agent(agent))
         })
@@ -314,6 +315,20 @@ fn health_doors(parts: &Parts, unit: &Arc<Unit>) -> HealthDoors {
         standing: Arc::clone(unit) as Arc<dyn web::service::Standing>,
         metrics: parts.ports.metrics.clone(),
     }
+}
+
+fn agent_doors(parts: &Parts, spec: &'static catalog::Service, url: String) -> AgentDoors {
+    AgentDoors::new(web::a2a::Parts {
+        desk: flow::a2a::Desk::new(spec.name, &parts.ports),
+        name: spec.name,
+        about: spec.about,
+        version: crate::VERSION,
+        url,
+        guard: parts.guard.clone(),
+        door: Arc::clone(&parts.door),
+        phases: parts.shared.phases.clone(),
+        tasks: parts.doors.clone(),
+    })
 }
 
 fn service_doors(parts: &Parts, gateway: &Arc<Gateway>, unit: &Arc<Unit>) -> Result<ServiceDoors> {

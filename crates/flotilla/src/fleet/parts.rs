@@ -15,6 +15,7 @@ use kernel::fake::World;
 use kernel::keys::Keys;
 use kernel::logs::{LogSink, Logs};
 use kernel::metrics::Metrics;
+use kernel::offers::Offers;
 use kernel::prices::Prices;
 use kernel::registry::Registry;
 use kernel::{Caller, Clock, Ports, Result, Role, Secret, Tasks};
@@ -101,7 +102,8 @@ impl Parts {
         ensure_cli_key(&keys, &data).await?;
         let process = kernel::ids::new_id("p");
         let registry = Registry::new(Arc::clone(&database.store), clock.clone());
-        let workers = Workers::new(Arc::clone(&database.queue), registry.clone(), clock.clone());
+        let offers = Offers::new(Arc::clone(&database.store), clock.clone());
+        let workers = Workers::new(Arc::clone(&database.queue), registry.clone(), offers, clock.clone());
         let supervisor = Supervisor::new(registry, Arc::clone(&database.bus), clock.clone(), process.clone());
         let (chain, wallet) = chain(loaded, &data, &database, &clock, &metrics, &tasks)?;
         let prices = prices(config, &database, &clock, &chain.chain)?;
@@ -340,7 +342,7 @@ pub fn every_service() -> Result<Vec<Arc<mcp::Service>>> {
 /// Every built agent, likewise.
 pub fn every_agent() -> Result<Vec<Arc<agents::Standing>>> {
     let (ports, _, gateway) = on_paper();
-    let means = agents::Means { ports, router: gateway, version: crate::VERSION };
+    let means = agents::Means { ports, router: gateway, version: crate::VERSION, reach: Default::default() };
     kernel::catalog::agents()
         .map(|spec| agents::build(spec.name, &agents::AgentsConfig::default(), means.clone()))
         .collect()

@@ -28,7 +28,7 @@ fn the_read_only_pages_need_no_key_on_this_machine() {
     assert!(utilities["tools"].as_array().unwrap().contains(&json!("keccak256")), "{utilities}");
     let agents = fleet.get("/agents").ok();
     let agents: Vec<&Value> = agents.as_array().unwrap().iter().map(|row| &row["name"]).collect();
-    assert_eq!(agents, ["execution", "monitoring", "risk"], "what is not built does not appear");
+    assert_eq!(agents, ["master-coordinator", "execution", "monitoring", "risk"], "what is not built does not appear");
     let index = fleet.get("/");
     assert!(index.status == 200 && index.body.contains("/mcp?mode=search"), "{index:?}");
 }
@@ -143,6 +143,44 @@ fn nothing_is_open_off_loopback() {
 }
 
 #[test]
+fn a_task_goes_to_an_agent_that_is_known_and_does_it() {
+    let fleet = Fleet::plain();
+    fleet.rest("POST", "/agents/somebody/register", r#"{"worker":"w","task_types":["look","listen"]}"#).ok();
+    let asked = |agent: &str, body: &str| {
+        let answer = fleet.rest("POST", &format!("/agents/{agent}/tasks"), body);
+        let told = answer.json();
+        format!(
+            "{} {}: {}",
+            answer.status,
+            told["detail"].as_str().unwrap_or_default(),
+            told["hint"].as_str().unwrap_or_default()
+        )
+    };
+    for (agent, body, want) in [
+        (
+            "somebodi",
+            r#"{"task_type":"look"}"#,
+            "404 no agent `somebodi`: did you mean `somebody`? there are execution, master-coordinator, monitoring, risk, somebody",
+        ),
+        (
+            "nobody-at-all-here",
+            r#"{"task_type":"look"}"#,
+            "404 no agent `nobody-at-all-here`: one of execution, master-coordinator, monitoring, risk, somebody",
+        ),
+        (
+            "somebody",
+            r#"{"task_type":"sing"}"#,
+            "404 agent `somebody` does no tasks of type `sing`: one of listen, look",
+        ),
+    ] {
+        assert_eq!(asked(agent, body), want);
+    }
+    let rows = fleet.get("/agents").ok();
+    let row = rows.as_array().unwrap().iter().find(|row| row["name"] == "somebody").unwrap();
+    assert_eq!(row["task_types"], json!(["listen", "look"]));
+}
+
+#[test]
 fn the_openapi_document_is_whole_and_true() {
     let fleet = Fleet::plain();
     let document = fleet.get("/openapi.json").ok();
@@ -150,7 +188,8 @@ fn the_openapi_document_is_whole_and_true() {
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     references(&document, &document);
     // So that there is one to tell of.
-    let submitted = fleet.rest("POST", "/agents/nobody/tasks", r#"{"task_type":"look"}"#).ok();
+    fleet.rest("POST", "/agents/somebody/register", r#"{"worker":"w","task_types":["look"]}"#).ok();
+    let submitted = fleet.rest("POST", "/agents/somebody/tasks", r#"{"task_type":"look"}"#).ok();
     assert_eq!(submitted, json!({ "id": "task_1", "fresh": true }));
     let mut seen = Vec::new();
     for (path, operations) in document["paths"].as_object().unwrap() {

@@ -11,6 +11,10 @@ fn schedules(world: &World) -> Schedules {
     Schedules::new(world.store.clone(), world.queue.clone(), world.clock.clone())
 }
 
+fn caller(name: &str) -> Caller {
+    Caller::new(name, Role::Operator)
+}
+
 fn template() -> Template {
     serde_json::from_value(json!({ "queue": "agent", "task_type": "report", "payload": { "deep": true } })).unwrap()
 }
@@ -60,7 +64,7 @@ async fn it_fires_at_its_times_and_says_the_next() {
     let world = World::default();
     let schedules = schedules(&world);
     let start_ms = world.clock.now_ms();
-    let made = schedules.put("report", every(600), Missed::Once, template(), "ann").await.unwrap();
+    let made = schedules.put("report", every(600), Missed::Once, template(), &caller("ann")).await.unwrap();
     assert_eq!(made.upcoming(2), [start_ms + 600_000, start_ms + 1_200_000]);
     assert_eq!(schedules.fire().await.unwrap(), Some(start_ms + 600_000));
     assert_eq!(fired(&world).await, []);
@@ -69,12 +73,15 @@ async fn it_fires_at_its_times_and_says_the_next() {
         assert_eq!(schedules.fire().await.unwrap(), Some(start_ms + 1_200_000));
     }
     let tasks = fired(&world).await;
-    assert_eq!((tasks.len(), tasks[0].caller.as_str(), &tasks[0].payload), (1, "ann", &json!({ "deep": true })));
+    assert_eq!(
+        (tasks.len(), tasks[0].caller.as_str(), &tasks[0].role, &tasks[0].payload),
+        (1, "ann", &Role::Operator, &json!({ "deep": true }))
+    );
     let now = schedules.get("report").await.unwrap();
     assert_eq!((now.fired, now.last_ms, now.next_ms), (1, Some(start_ms + 600_000), Some(start_ms + 1_200_000)));
     // Made anew it is another one: the same time fires again.
     let once = Spec::Once { at_ms: start_ms + 600_001 };
-    schedules.put("report", once, Missed::Once, template(), "bob").await.unwrap();
+    schedules.put("report", once, Missed::Once, template(), &caller("bob")).await.unwrap();
     world.clock.advance_ms(1);
     assert_eq!(schedules.fire().await.unwrap(), None, "once is once");
     assert_eq!(fired(&world).await.len(), 2);
@@ -91,7 +98,7 @@ async fn what_was_missed_is_skipped_or_made_up_for() {
         let world = World::default();
         let schedules = schedules(&world);
         let start_ms = world.clock.now_ms();
-        schedules.put("s", cron("* * * * *", "UTC"), missed, template(), "ann").await.unwrap();
+        schedules.put("s", cron("* * * * *", "UTC"), missed, template(), &caller("ann")).await.unwrap();
         // From the first, which is now.
         schedules.fire().await.unwrap();
         world.clock.advance_ms(minutes * 60_000 + 5_000);
@@ -103,7 +110,7 @@ async fn what_was_missed_is_skipped_or_made_up_for() {
     }
     let world = World::default();
     let schedules = schedules(&world);
-    schedules.put("s", every(3_600), Missed::Skip, template(), "ann").await.unwrap();
+    schedules.put("s", every(3_600), Missed::Skip, template(), &caller("ann")).await.unwrap();
     world.clock.advance_ms(3_600_000 + LATE_MS);
     schedules.fire().await.unwrap();
     assert_eq!(fired(&world).await, [], "a minute late is missed");
@@ -114,7 +121,7 @@ async fn what_was_missed_is_skipped_or_made_up_for() {
 async fn one_that_rests_does_not_fire_and_does_not_make_up_for_it() {
     let world = World::default();
     let schedules = schedules(&world);
-    schedules.put("s", every(60), Missed::All, template(), "ann").await.unwrap();
+    schedules.put("s", every(60), Missed::All, template(), &caller("ann")).await.unwrap();
     assert!(schedules.pause("s", true).await.unwrap().upcoming(3).is_empty());
     world.clock.advance_ms(600_000);
     assert_eq!(schedules.fire().await.unwrap(), None);
@@ -147,11 +154,11 @@ async fn what_could_never_fire_is_refused() {
         ("s", cron("* * * * *", "Mars/Olympus")),
         ("s", cron("0 0 30 2 *", "UTC")),
     ] {
-        let refused = schedules.put(name, spec.clone(), Missed::Once, template(), "ann").await;
+        let refused = schedules.put(name, spec.clone(), Missed::Once, template(), &caller("ann")).await;
         assert_eq!(refused.map_err(|fault| fault.code), Err(Code::InvalidArgument), "{name} {spec:?}");
     }
     let bad = Template { priority: 10, ..template() };
-    assert!(schedules.put("s", every(60), Missed::Once, bad, "ann").await.is_err());
+    assert!(schedules.put("s", every(60), Missed::Once, bad, &caller("ann")).await.is_err());
     assert_eq!(schedules.list().await.unwrap(), []);
 }
 
@@ -160,7 +167,7 @@ async fn a_full_queue_only_delays_it() {
     let mut world = World::default();
     world.queue = Arc::new(kernel::fake::MemoryQueue::new(world.clock.clone()).depth_max(0));
     let full = schedules(&world);
-    full.put("s", every(60), Missed::Once, template(), "ann").await.unwrap();
+    full.put("s", every(60), Missed::Once, template(), &caller("ann")).await.unwrap();
     world.clock.advance_ms(60_000);
     full.fire().await.unwrap();
     assert_eq!(full.get("s").await.unwrap().fired, 0);

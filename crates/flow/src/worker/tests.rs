@@ -2,7 +2,7 @@
 
 use kernel::fake::World;
 use kernel::queue::{Filter, NewTask, State, TaskId};
-use kernel::{Code, Fault};
+use kernel::{Caller, Code, Fault, Role};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -37,7 +37,10 @@ impl Handler for Doer {
 }
 
 fn task(what: &str) -> NewTask {
-    NewTask { attempts_max: Some(2), ..NewTask::new("agent", "do", json!({ "do": what, "say": 7 }), "ann") }
+    NewTask {
+        attempts_max: Some(2),
+        ..NewTask::new("agent", "do", json!({ "do": what, "say": 7 }), &Caller::new("ann", Role::Operator))
+    }
 }
 
 struct Bench {

@@ -180,7 +180,7 @@ impl Gateway {
         let table = self.table();
         let of_it = table.entries.iter().filter(|entry| entry.part.name() == target.name && entry.held.is_none());
         let tools: Vec<&str> =
-            of_it.filter(|entry| caller.role.allows(entry.access)).map(|entry| entry.own.as_str()).collect();
+            of_it.filter(|entry| caller.allows(entry.access)).map(|entry| entry.own.as_str()).collect();
         json!({ "tools": tools })
     }
 

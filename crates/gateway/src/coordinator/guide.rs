@@ -106,7 +106,7 @@ fn find_a_tool(gateway: &Gateway, job: &str, ctx: &Ctx) -> String {
     let table = gateway.table();
     let may_use = |place: usize| {
         let entry = &table.entries[place];
-        entry.held.is_none() && ctx.caller.role.allows(entry.access)
+        entry.held.is_none() && ctx.caller.allows(entry.access)
     };
     let hits = table.index().search(job, may_use);
     let names: Vec<String> =

@@ -148,7 +148,7 @@ impl Coordinator {
 }
 
 fn may_use(entry: &Entry, ctx: &Ctx) -> bool {
-    entry.held.is_none() && ctx.caller.role.allows(entry.access)
+    entry.held.is_none() && ctx.caller.allows(entry.access)
 }
 
 /// The tool of this name, for this caller.

@@ -53,7 +53,7 @@ impl Upstream {
 
     fn list_tools(&self, params: &Params, ctx: &Ctx) -> Result<Reply, RpcError> {
         let tools = self.tools();
-        let visible = |tool: &&UpstreamTool| tool.held.is_none() && ctx.caller.role.allows(tool.access);
+        let visible = |tool: &&UpstreamTool| tool.held.is_none() && ctx.caller.allows(tool.access);
         page("tools", tools.all().iter().filter(visible).map(|tool| &*tool.listing), params.cursor.as_deref())
     }
 

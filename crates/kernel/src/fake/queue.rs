@@ -1,7 +1,7 @@
 //! The queue made of memory.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::queue::{
-    self, Claim, Claimed, Counts, DEPTH_MAX, Ending, Filter, NewTask, Outcome, Policy, Queue, Renew, Renewal, State,
-    Submitted, Task, TaskId, step,
+    self, Claim, Claimed, Counts, DEPTH_MAX, Ending, Filter, NewTask, Outcome, Policy, QUEUE_TYPES_MAX, Queue, Renew,
+    Renewal, State, Submitted, Task, TaskId, step,
 };
 use crate::signal::Signal;
 use crate::{Clock, Result, UnixMs};
@@ -101,6 +101,27 @@ impl Kept {
         Ok(())
     }
 
+    /// The types of a queue: what it has tasks of, and what is treated in a way of its own.
+    fn types_of(&self, queue: &str) -> BTreeSet<&str> {
+        let kept = self.tasks.values().map(|row| &row.task).filter(|task| task.queue == queue);
+        let treated = self.policies.keys().filter(|(of, _)| of == queue);
+        kept.map(|task| &*task.task_type).chain(treated.map(|(_, task_type)| &**task_type)).collect()
+    }
+
+    fn refuse_many_types<'a>(&self, new: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
+        let mut more: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (queue, task_type) in new {
+            more.entry(queue).or_default().insert(task_type);
+        }
+        for (queue, more) in more {
+            let known = self.types_of(queue);
+            if known.union(&more).count() > QUEUE_TYPES_MAX.max(known.len()) {
+                return Err(queue::many_types());
+            }
+        }
+        Ok(())
+    }
+
     fn refuse_other_use(&self, tasks: &[NewTask]) -> Result<()> {
         let mut first: BTreeMap<(&str, &str), &NewTask> = BTreeMap::new();
         for task in tasks {
@@ -135,6 +156,7 @@ impl Kept {
             state: if delayed { State::Delayed } else { State::Queued },
             payload: new.payload,
             caller: new.caller,
+            role: new.role,
             priority: new.priority,
             attempts: 0,
             attempts_max: attempts_each,
@@ -189,7 +211,7 @@ impl Kept {
     fn claim(&mut self, claim: &Claim, now_ms: UnixMs) -> Claimed {
         self.sweep(now_ms);
         let mut heads = Vec::new();
-        let types: std::collections::BTreeSet<&String> = claim.types.iter().collect();
+        let types: BTreeSet<&String> = claim.types.iter().collect();
         for task_type in types {
             let running = self.of_type(&claim.queue, task_type).filter(|task| task.state == State::Running).count();
             let room = (self.policy(&claim.queue, task_type).running_max as usize).saturating_sub(running);
@@ -238,6 +260,7 @@ impl Kept {
         let after = step::end(row.task.clone(), holding.attempt, outcome.clone(), &policy, now_ms)?;
         if let Outcome::Done { then, .. } = outcome {
             self.refuse_other_use(&then)?;
+            self.refuse_many_types(types(&then))?;
             for new in then {
                 self.put(new, Some(holding.id), now_ms);
             }
@@ -278,6 +301,10 @@ impl Kept {
     }
 }
 
+fn types(tasks: &[NewTask]) -> impl Iterator<Item = (&str, &str)> {
+    tasks.iter().map(|task| (&*task.queue, &*task.task_type))
+}
+
 fn fits(filter: &Filter, task: &Task) -> bool {
     let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
     same(&filter.queue, &task.queue)
@@ -294,6 +321,7 @@ impl Queue for MemoryQueue {
         let submitted = {
             let mut kept = self.state.lock();
             kept.refuse_other_use(&tasks)?;
+            kept.refuse_many_types(types(&tasks))?;
             let known = |task: &NewTask| task.key.as_ref().is_some_and(|key| kept.with_key(&task.queue, key).is_some());
             if !tasks.iter().all(known) {
                 kept.refuse_overfull(&tasks, self.depth_max)?;
@@ -393,7 +421,10 @@ impl Queue for MemoryQueue {
         queue::check_name("queue", queue)?;
         queue::check_name("task type", task_type)?;
         queue::check_policy(&policy)?;
-        self.state.lock().policies.insert((queue.into(), task_type.into()), policy);
+        let mut kept = self.state.lock();
+        kept.refuse_many_types(std::iter::once((queue, task_type)))?;
+        kept.policies.insert((queue.into(), task_type.into()), policy);
+        drop(kept);
         self.announce();
         Ok(())
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     CLAIM_MAX, Claim, Ending, KEY_BYTES_MAX, LEASE_MS_MAX, LEASE_MS_MIN, LIST_MAX, NAME_BYTES_MAX, NewTask, Outcome,
-    PAYLOAD_BYTES_MAX, PRIORITY_MAX, Policy, Progress, Renew, SUBMIT_MAX, TYPES_MAX,
+    PAYLOAD_BYTES_MAX, PRIORITY_MAX, Policy, Progress, QUEUE_TYPES_MAX, Renew, SUBMIT_MAX, TYPES_MAX,
 };
 use crate::store::check_size;
 use crate::{Code, Fault, Result};
@@ -140,6 +140,12 @@ pub fn check_endings(endings: &[Ending]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The refusal of one type of task too many.
+pub fn many_types() -> Fault {
+    Fault::too_large(format!("a queue would have more than {QUEUE_TYPES_MAX} types of task"))
+        .hint("what tasks differ in belongs into their payload; a type is forgotten when its last task is")
 }
 
 /// The refusal of a full queue.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::PRIORITY;
-use crate::{Code, Fault, UnixMs};
+use crate::{Caller, Code, Fault, Role, UnixMs};
 
 /// A task's id: its number in the order of submission, written `task_17`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
@@ -136,6 +136,8 @@ pub struct NewTask {
     pub payload: Value,
     /// Who wants it: turns are taken between callers.
     pub caller: String,
+    /// What they may do: what is done for the task is done with no more rights.
+    pub role: Role,
     /// 0 to [`PRIORITY_MAX`](super::PRIORITY_MAX); a higher one goes first.
     pub priority: u8,
     /// Not before this time.
@@ -150,12 +152,13 @@ pub struct NewTask {
 
 impl NewTask {
     /// A task for as soon as can be.
-    pub fn new(queue: &str, task_type: &str, payload: Value, caller: &str) -> Self {
+    pub fn new(queue: &str, task_type: &str, payload: Value, caller: &Caller) -> Self {
         Self {
             queue: queue.into(),
             task_type: task_type.into(),
             payload,
-            caller: caller.into(),
+            caller: caller.name.clone(),
+            role: caller.rights(),
             priority: PRIORITY,
             run_at_ms: None,
             attempts_max: None,
@@ -201,6 +204,8 @@ pub struct Task {
     pub payload: Value,
     /// Who wants it.
     pub caller: String,
+    /// What they may do: what is done for it is done with no more rights.
+    pub role: Role,
     /// Its priority, 0 to 9; a higher one goes first.
     pub priority: u8,
     /// How often it was handed to a worker: the fencing token of the newest holding.

@@ -59,7 +59,7 @@ pub(super) fn owner(caller: &Caller, worker: Option<&str>) -> Result<String, Fau
 /// Refuses to act on what `owner` holds, unless it is the caller, a worker of the caller, or the caller is an administrator.
 pub(super) fn check_owner(caller: &Caller, owner: &str, what: &str) -> Result<(), Fault> {
     let own = owner.strip_prefix(caller.name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if own || caller.role.allows(Access::Admin) {
+    if own || caller.allows(Access::Admin) {
         return Ok(());
     }
     Err(Fault::denied(format!("{what} is held by `{owner}`, not by `{}`", caller.name))

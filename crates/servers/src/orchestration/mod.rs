@@ -5,6 +5,7 @@
 //! runs. A caller who may only look may only look: what changes something asks for a role that operates or trades, and an approval for the
 //! role that its task names.
 
+mod agents;
 mod definitions;
 mod http;
 mod openapi;
@@ -37,11 +38,13 @@ pub struct Config {
     /// Private addresses that `call: http` and `call: openapi` may reach, like `10.0.0.5`, `10.1.0.0/16` or `internal:8080`. Public ones they
     /// may reach always.
     pub private_addresses: Vec<String>,
+    /// How long runs are kept after their end, in hours: 1 to 87,600. As long as one is kept, its key stands for it.
+    pub keep_hours: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { runs_at_once: 64, lease_ms: 5_000, private_addresses: Vec::new() }
+        Self { runs_at_once: 64, lease_ms: 5_000, private_addresses: Vec::new(), keep_hours: 30 * 24 }
     }
 }
 
@@ -72,13 +75,17 @@ impl McpServer for Orchestration {
         if !(500..=60_000).contains(&config.lease_ms) {
             return Err(bad("lease_ms", "500 to 60,000"));
         }
+        if !(1..=87_600).contains(&config.keep_hours) {
+            return Err(bad("keep_hours", "1 to 87,600"));
+        }
         let allowed = config.private_addresses.iter().map(|text| text.parse::<Allowed>()).collect::<Result<_, _>>()?;
         let reach = Reach { anywhere: false, allowed };
         let router = Arc::clone(&ports.router);
-        let outside = Arc::new(outside::Hands { router: Arc::clone(&router), reach });
+        let outside = Arc::new(outside::Hands { router: Arc::clone(&router), ports: ports.kernel.clone(), reach });
         let engine = EngineConfig {
             lease_ms: i64::from(config.lease_ms),
             runs_at_once: config.runs_at_once,
+            keep_ms: Some(i64::from(config.keep_hours) * 3_600_000),
             ..EngineConfig::default()
         };
         Ok(Self { engine: Engine::new(&ports.kernel, outside, engine, env!("CARGO_PKG_VERSION")), router })
@@ -118,7 +125,7 @@ impl Features for Orchestration {
 
 /// Refuses who may only look.
 fn may_act(caller: &Caller, what: &str) -> Result<(), Fault> {
-    if caller.role.allows(Access::Trade) { Ok(()) } else { caller.require(Access::Operate, what) }
+    if caller.allows(Access::Trade) { Ok(()) } else { caller.require(Access::Operate, what) }
 }
 
 /// A tool whose role depends on what it is asked: it refuses who may only look by itself.

@@ -1,15 +1,15 @@
-//! The outside of runs: the fleet's tools, web services, scripts, each under the role of who started the run.
+//! The outside of runs: tools, agents, web services, scripts, each under the role of who started the run.
 
 use async_trait::async_trait;
 use flow::workflow::engine::{Order, Outside};
 use flow::workflow::error::Error;
 use flow::workflow::history::Effect;
-use kernel::{Fault, Trace};
+use kernel::{Fault, Ports, Trace};
 use mcp::toolbox::{self, Router};
 use mcp::{Ctx, wire};
 use serde_json::{Value, json};
 
-use super::{http, openapi};
+use super::{agents, http, openapi};
 use crate::outbound::Reach;
 
 /// The server and the tool that run scripts.
@@ -19,6 +19,8 @@ const SCRIPTS: (&str, &str) = ("scripts", "run_inline");
 pub(super) struct Hands {
     /// How tools are reached.
     pub(super) router: std::sync::Arc<dyn Router>,
+    /// What agents of the fleet are spoken to over.
+    pub(super) ports: Ports,
     /// Which addresses may be reached.
     pub(super) reach: Reach,
 }
@@ -31,9 +33,7 @@ impl Outside for Hands {
             Effect::Http { call } => http::perform(&self.reach, call, &order.key).await,
             Effect::OpenApi { call } => openapi::perform(&self.reach, call, &order.key).await,
             Effect::Script { script } => self.script(script, order).await,
-            Effect::Agent { .. } => {
-                Err(unsupported("agents answer no calls here yet", "call the tools that the agent would"))
-            }
+            Effect::Agent { call } => agents::perform(&self.ports, &self.reach, call, order).await,
             // The engine's own.
             Effect::Emit { .. } | Effect::Workflow { .. } => Err(unsupported("not an effect of the outside", "")),
         }

@@ -93,7 +93,7 @@ impl RiskManagement {
 
     pub(super) async fn set_limits(&self, request: SetLimitsRequest, ctx: &Ctx) -> Result<LimitsResponse, ToolError> {
         let reason = check_reason(&request.reason)?;
-        let may_loosen = ctx.caller.role.allows(Access::Admin);
+        let may_loosen = ctx.caller.allows(Access::Admin);
         let set = (ctx.caller.name.as_str(), Some(reason));
         let record = self.gate.set_limits(&request.limits, set, request.if_version, may_loosen).await?;
         self.tell(
@@ -111,7 +111,7 @@ impl RiskManagement {
         ctx: &Ctx,
     ) -> Result<KillSwitchStateResponse, ToolError> {
         let reason = check_reason(&request.reason)?;
-        let may_loosen = ctx.caller.role.allows(Access::Admin);
+        let may_loosen = ctx.caller.allows(Access::Admin);
         self.gate.set_trading(request.state, &ctx.caller.name, Some(reason), may_loosen).await?;
         self.tell(
             "risk.trading_state",

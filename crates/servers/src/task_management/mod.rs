@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use flow::schedules::Schedules;
 use kernel::health::Check;
 use kernel::metrics::Metrics;
+use kernel::offers::Offers;
 use kernel::queue::{Filter, Queue, State};
 use kernel::{Clock, OnEnd};
 use mcp::prelude::*;
@@ -57,6 +58,7 @@ pub struct TaskManagement {
     metrics: Metrics,
     queue: Arc<dyn Queue>,
     schedules: Schedules,
+    offers: Offers,
     config: Config,
 }
 
@@ -80,7 +82,8 @@ impl McpServer for TaskManagement {
         }
         let queue = Arc::clone(&ports.queue);
         let schedules = Schedules::new(Arc::clone(&ports.store), Arc::clone(&queue), ports.clock.clone());
-        Ok(Self { clock: ports.clock.clone(), metrics: ports.metrics.clone(), queue, schedules, config })
+        let offers = Offers::new(Arc::clone(&ports.store), ports.clock.clone());
+        Ok(Self { clock: ports.clock.clone(), metrics: ports.metrics.clone(), queue, schedules, offers, config })
     }
 
     fn tools(set: &mut ToolSet<Self>) {
@@ -167,9 +170,12 @@ impl TaskManagement {
     }
 }
 
+/// A tool whose role depends on what is submitted: it refuses by itself who may not.
+const SUBMIT: Hints = Hints { access: Access::Read, ..Hints::OPERATE };
+
 tools! { TaskManagement::NAME;
-    /// Submits a task to a queue; with a key, submitting again gives the same task.
-    SUBMIT_TASK = "submit_task": fn(SubmitTaskRequest) -> SubmitTaskResponse, Hints::OPERATE;
+    /// Submits a task to a queue; with a key, submitting again gives the same task. It asks for the role that the agent's type of task names, otherwise for operator.
+    SUBMIT_TASK = "submit_task": fn(SubmitTaskRequest) -> SubmitTaskResponse, SUBMIT;
     /// Tells how a task stands and what came of it.
     GET_TASK = "get_task": fn(TaskName) -> kernel::queue::Task, Hints::READ;
     /// Lists tasks, newest first, by queue, type, state and caller.

@@ -81,7 +81,8 @@ impl TaskManagement {
         ctx: Ctx,
     ) -> Result<ScheduleRow, ToolError> {
         let ScheduleRequest { name, when, missed, task } = request;
-        Ok(self.schedules.put(&name, when, missed, task, &ctx.caller.name).await?.into())
+        self.admit(&task.queue, &task.task_type, &ctx.caller).await?;
+        Ok(self.schedules.put(&name, when, missed, task, &ctx.caller).await?.into())
     }
 
     pub(super) async fn list_schedules(

@@ -1,7 +1,7 @@
 //! Tasks, one by one and in lists.
 
-use kernel::UnixMs;
 use kernel::queue::{Filter, NewTask, PRIORITY, State, Submitted, Task, TaskId, step};
+use kernel::{Caller, UnixMs};
 use mcp::prelude::*;
 use serde_json::Value;
 
@@ -118,6 +118,7 @@ impl TaskManagement {
                 .hint(format!("at most {DELAY_SECONDS_MAX}"))
                 .into());
         }
+        self.admit(&queue, &task_type, &ctx.caller).await?;
         let delay_ms = UnixMs::try_from(delay_seconds * 1_000).unwrap_or(UnixMs::MAX);
         let run_at_ms = (delay_ms > 0).then(|| self.clock.now_ms().saturating_add(delay_ms));
         let task = NewTask {
@@ -126,11 +127,19 @@ impl TaskManagement {
             attempts_max,
             key,
             trace_id: Some(ctx.trace.id()),
-            ..NewTask::new(&queue, &task_type, payload, &ctx.caller.name)
+            ..NewTask::new(&queue, &task_type, payload, &ctx.caller)
         };
         let submitted = self.queue.submit(vec![task]).await?;
         let first = submitted.into_iter().next().ok_or_else(|| Fault::internal("a submission without an answer"))?;
         Ok(first.into())
+    }
+
+    /// Refuses what a known agent does not do, and who may not ask for it. A queue that no agent has is a pool's of operators.
+    pub(super) async fn admit(&self, queue: &str, task_type: &str, caller: &Caller) -> Result<(), Fault> {
+        match self.offers.get(queue).await? {
+            Some(offer) => caller.require(offer.access_of(queue, task_type)?, &format!("agent:{queue}.{task_type}")),
+            None => caller.require(Access::Operate, "task-management.submit_task"),
+        }
     }
 
     pub(super) async fn get_task(self: Arc<Self>, request: TaskName, _ctx: Ctx) -> Result<Task, ToolError> {

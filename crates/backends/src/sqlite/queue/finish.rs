@@ -89,7 +89,7 @@ async fn end(tx: &mut SqliteTransaction<'_>, ending: Ending, now_ms: UnixMs) -> 
         sqlx::query("SAVEPOINT successors").execute(&mut **tx).await.map_err(fault)?;
         let inserted = insert(tx, &then, Some(holding.id), now_ms, NO_MOST).await;
         if let Err(refused) = inserted {
-            if refused.code != Code::Conflict {
+            if !matches!(refused.code, Code::Conflict | Code::TooLarge) {
                 return Err(refused);
             }
             sqlx::query("ROLLBACK TO successors").execute(&mut **tx).await.map_err(fault)?;

@@ -26,6 +26,7 @@ use sqlx::{AssertSqlSafe, SqliteTransaction};
 use tokio::sync::Notify;
 
 use super::counter;
+use super::schema::MANY_TYPES;
 use crate::db::{Db, fault, limit as bound_limit, signed, unsigned};
 
 /// Tasks one sweep frees of each kind: others wait no longer than that takes.
@@ -190,6 +191,12 @@ impl Places {
     }
 }
 
+/// What the database says, and what its trigger does: one type of task too many.
+fn refused(error: sqlx::Error) -> Fault {
+    let message = error.as_database_error().map(sqlx::error::DatabaseError::message);
+    if message == Some(MANY_TYPES) { queue::many_types() } else { fault(error) }
+}
+
 fn key_in_use(task: &NewTask, seq: u64) -> Fault {
     step::other_use(&task.queue, task.key.as_deref().unwrap_or_default(), TaskId(seq))
 }
@@ -209,7 +216,7 @@ async fn insert(
         .bind(i64::from(Policy::default().attempts_max))
         .fetch_all(&mut **tx)
         .await
-        .map_err(fault)?;
+        .map_err(refused)?;
     let keys: Vec<_> = tasks.iter().filter_map(|task| task.key.as_ref().map(|key| (&task.queue, key))).collect();
     let keyed: Vec<Keyed> = if keys.is_empty() {
         Vec::new()
@@ -241,7 +248,7 @@ impl Queue for SqliteQueue {
                 .bind(i64::from(Policy::default().attempts_max))
                 .fetch_all(self.db.writer())
                 .await
-                .map_err(fault)?;
+                .map_err(refused)?;
             let full = || queue::full(&tasks[0].queue, self.depth_max);
             Places::of(fresh, Vec::new()).answer(&tasks)?.ok_or_else(full)?
         };
@@ -323,6 +330,7 @@ impl Queue for SqliteQueue {
             let mut tx = self.db.begin().await?;
             let removed = look::purge(&mut tx, filter, ended_before_ms, at_once).await?;
             sqlx::query(text::FORGET_TURNS).execute(&mut *tx).await.map_err(fault)?;
+            sqlx::query(text::FORGET_TYPES).execute(&mut *tx).await.map_err(fault)?;
             tx.commit().await.map_err(fault)?;
             gone += removed;
             if removed < at_once {
@@ -350,7 +358,7 @@ impl Queue for SqliteQueue {
             .bind(i64::from(policy.running_max))
             .execute(&mut *tx)
             .await
-            .map_err(fault)?;
+            .map_err(refused)?;
         tx.commit().await.map_err(fault)?;
         self.freed.notify_waiters();
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use kernel::queue::{Ending, Holding, NewTask, Policy, Renew, State, Task, TaskId};
-use kernel::{Fault, Result, UnixMs};
+use kernel::{Fault, Result, Role, UnixMs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -60,6 +60,8 @@ fn read(row: &SqliteRow, seq: u64) -> sqlx::Result<Option<Kept>> {
         state,
         payload,
         caller: row.try_get(14)?,
+        // A role that this version does not know may nothing but look.
+        role: row.try_get::<&str, _>(24)?.parse().unwrap_or(Role::Viewer),
         priority: u8::try_from(row.try_get::<i64, _>(4)?).unwrap_or(0),
         attempts: small(row.try_get(5)?),
         attempts_max: small(row.try_get(6)?),
@@ -118,9 +120,23 @@ pub(super) fn submitted(tasks: &[NewTask], parent: Option<TaskId>, now_ms: UnixM
     let rows = once.into_iter().enumerate().map(|(place, task)| {
         let run_at_ms = task.run_at_ms.unwrap_or(now_ms);
         let state = number(if run_at_ms > now_ms { State::Delayed } else { State::Queued });
-        let NewTask { queue, task_type, priority, attempts_max, caller, key, trace_id, .. } = task;
+        let NewTask { queue, task_type, priority, attempts_max, caller, role, key, trace_id, .. } = task;
         let payload = text(&task.payload);
-        (place, queue, task_type, state, priority, attempts_max, run_at_ms, caller, key, parent, trace_id, payload)
+        (
+            place,
+            queue,
+            task_type,
+            state,
+            priority,
+            attempts_max,
+            run_at_ms,
+            caller,
+            key,
+            parent,
+            trace_id,
+            payload,
+            role,
+        )
     });
     text(&rows.collect::<Vec<_>>())
 }

@@ -10,7 +10,7 @@ use kernel::queue::TYPES_MAX;
 macro_rules! columns {
     () => {
         "seq, queue, type, state, priority, attempts, attempts_max, attempts_each, cancelling, submitted_ms, run_at_ms, started_ms, \
-         ended_ms, lease_until_ms, caller, worker, dedup_key, parent, trace_id, progress, failure, result, payload, turn"
+         ended_ms, lease_until_ms, caller, worker, dedup_key, parent, trace_id, progress, failure, result, payload, turn, role"
     };
 }
 pub(super) use columns;
@@ -20,18 +20,18 @@ pub(super) use columns;
 /// there already takes none.
 pub(super) const SUBMIT: &str =
     "INSERT INTO tasks (queue, type, state, priority, turn, attempts, attempts_max, attempts_each, cancelling, submitted_ms, run_at_ms,
-         caller, dedup_key, parent, trace_id, payload)
+         caller, dedup_key, parent, trace_id, payload, role)
      SELECT n.queue, n.type, n.state, n.priority,
          CASE n.state WHEN 0 THEN 0 ELSE
              CASE WHEN COALESCE(own.turn, 0) > COALESCE(given.turn, 0) THEN own.turn ELSE COALESCE(given.turn, 0) END
              + ROW_NUMBER() OVER (PARTITION BY n.queue, n.priority, n.caller, n.state ORDER BY n.place) END,
          0, COALESCE(n.attempts, k.attempts_max, $4), COALESCE(n.attempts, k.attempts_max, $4), 0, $2, n.run_at_ms,
-         n.caller, n.dedup_key, n.parent, n.trace_id, n.payload
+         n.caller, n.dedup_key, n.parent, n.trace_id, n.payload, n.role
      FROM (SELECT CAST(e.value ->> 0 AS BIGINT) AS place, e.value ->> 1 AS queue, e.value ->> 2 AS type,
                CAST(e.value ->> 3 AS BIGINT) AS state, CAST(e.value ->> 4 AS BIGINT) AS priority,
                CAST(e.value ->> 5 AS BIGINT) AS attempts, CAST(e.value ->> 6 AS BIGINT) AS run_at_ms, e.value ->> 7 AS caller,
                e.value ->> 8 AS dedup_key, CAST(e.value ->> 9 AS BIGINT) AS parent, e.value ->> 10 AS trace_id,
-               e.value ->> 11 AS payload
+               e.value ->> 11 AS payload, e.value ->> 12 AS role
            FROM json_each($1) AS e) AS n
      LEFT JOIN task_turns AS own ON own.queue = n.queue AND own.priority = n.priority AND own.caller = n.caller
      LEFT JOIN task_turns AS given ON given.queue = n.queue AND given.priority = n.priority AND given.caller = ''
@@ -119,6 +119,10 @@ pub(super) const SET_POLICY: &str =
 pub(super) const FORGET_TURNS: &str = "DELETE FROM task_turns WHERE caller <> '' AND turn <= (
      SELECT given.turn FROM task_turns AS given
      WHERE given.queue = task_turns.queue AND given.priority = task_turns.priority AND given.caller = '')";
+
+/// Types of which nothing is kept and that are treated as usual: forgetting them changes nothing.
+pub(super) const FORGET_TYPES: &str = "DELETE FROM task_types WHERE attempts_max IS NULL
+     AND delayed = 0 AND queued = 0 AND running = 0 AND done = 0 AND dead = 0 AND cancelled = 0";
 
 /// The claims of one type, of two, and so on. $1 queue, $2 now, $3 the lease's end, $4 worker, $5 at most, $6 as many may run as nothing else
 /// is said, then the types.

@@ -6,10 +6,10 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use backends::sqlite;
-use kernel::Clock;
 use kernel::queue::{
     Claim, Ending, Filter, Holding, LEASE_MS_MIN, LIST_MAX, NewTask, Outcome, Policy, Queue, SUBMIT_MAX, State, Task,
 };
+use kernel::{Caller, Clock, Role};
 use serde_json::json;
 
 use crate::processes::{go_on, pause, say_at_work, start, until_at_work};
@@ -56,7 +56,7 @@ pub(crate) async fn work(folder: &Path) {
 
 fn outcome(task: &Task) -> Outcome {
     let n = task.payload["n"].as_u64().unwrap();
-    let follower = || NewTask::new("effects", "effect", json!({ "n": n }), "worker");
+    let follower = || NewTask::new("effects", "effect", json!({ "n": n }), &Caller::new("worker", Role::Operator));
     let then = if n.is_multiple_of(FOLLOWED_EVERY) { vec![follower()] } else { Vec::new() };
     Outcome::Done { result: json!({ "attempt": task.attempts }), then }
 }
@@ -70,7 +70,7 @@ async fn submit_all(queue: &dyn Queue) {
         } else {
             ("free", format!("c{}", n % 7))
         };
-        NewTask::new("q", task_type, json!({ "n": n }), &caller)
+        NewTask::new("q", task_type, json!({ "n": n }), &Caller::new(caller, Role::Operator))
     };
     let all: Vec<NewTask> = (0..TASKS).map(task).collect();
     for some in all.chunks(SUBMIT_MAX) {

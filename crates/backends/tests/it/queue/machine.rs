@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kernel::Code;
 use kernel::queue::{
     Claim, Ending, Failure, Filter, Holding, NewTask, Outcome, Policy, Queue, Renew, Renewal, State, TaskId,
 };
+use kernel::{Caller, Code, Role};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -233,7 +233,7 @@ fn real(new: &New, now_ms: i64) -> NewTask {
         attempts_max: Some(new.attempts),
         priority: new.priority,
         // What is keyed is otherwise the same, so that the key fits.
-        ..NewTask::new("q", TYPES[new.task_type], json!(0), CALLERS[new.caller])
+        ..NewTask::new("q", TYPES[new.task_type], json!(0), &Caller::new(CALLERS[new.caller], Role::Operator))
     }
 }
 

@@ -32,9 +32,10 @@ impl Fleet {
         self.process.screen["coordinator"].as_str().unwrap()
     }
 
-    /// The URL of one service.
+    /// The URL of one service; an agent is `agent:NAME`.
     pub(crate) fn url_of(&self, service: &str) -> String {
-        let services = self.process.screen["services"].as_array().unwrap();
+        let (family, service) = service.strip_prefix("agent:").map_or(("services", service), |name| ("agents", name));
+        let services = self.process.screen[family].as_array().unwrap();
         let found = services.iter().find(|row| row["service"] == service);
         found.unwrap_or_else(|| panic!("no {service} in {services:?}"))["url"].as_str().unwrap().to_owned()
     }

@@ -32,6 +32,8 @@ pub(super) const NUDGES: &str = "workflow-nudges";
 pub(super) const LISTENING: &str = "workflow-listening";
 /// What was sent to runs.
 pub(super) const INBOX: &str = "workflow-inbox";
+/// Most messages that one step of a run takes.
+pub(super) const INBOX_AT_ONCE: usize = COMMIT_MAX / 4;
 /// Runs, the newest first.
 pub(super) const NEWEST: &str = "workflow-newest";
 /// When definitions are started by themselves.
@@ -272,6 +274,19 @@ impl Book {
         }
     }
 
+    /// Refuses another message to a run that has so many waiting.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub(super) async fn has_room(&self, run: &str, most: usize) -> Result<()> {
+        if self.store.list(INBOX, &format!("{run}/"), None, most).await?.len() < most {
+            return Ok(());
+        }
+        Err(Fault::new(Code::RateLimited, format!("run `{run}` has {most} messages that it has not taken yet"))
+            .hint("send again when it has")
+            .data(serde_json::json!({ "retry_after_ms": 1_000 })))
+    }
+
     /// Sends something to a run.
     pub(super) async fn send(&self, run: &str, message: &Message, now_ms: UnixMs) -> Result<()> {
         let key = format!("{run}/{now_ms:015}-{}", kernel::ids::random_token(9));
@@ -283,7 +298,7 @@ impl Book {
 
     /// What was sent to a run and not taken yet, oldest first.
     pub(super) async fn inbox(&self, run: &str) -> Result<Vec<(String, Message)>> {
-        let page = self.store.list(INBOX, &format!("{run}/"), None, COMMIT_MAX / 4).await?;
+        let page = self.store.list(INBOX, &format!("{run}/"), None, INBOX_AT_ONCE).await?;
         page.into_iter().map(|entry| Ok((entry.key, parsed(&entry.value, "a message to a run")?))).collect()
     }
 }

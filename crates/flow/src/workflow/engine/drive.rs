@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::book::{
-    Asked, DUE, EVENTS, Head, INBOX, LISTENING, Listening, Message, NUDGES, RUNS, Status, due_key, text,
+    Asked, DUE, EVENTS, Head, INBOX, INBOX_AT_ONCE, LISTENING, Listening, Message, NUDGES, RUNS, Status, due_key, text,
 };
 use crate::workflow::Definition;
 use crate::workflow::error::Error;
@@ -170,8 +170,9 @@ impl Drive {
     /// One walk, written down; then what it asks for is begun.
     async fn step(&mut self) -> Result<Stand> {
         let inbox = self.engine.book.inbox(&self.head.id).await?;
-        let mut entries = Vec::new();
-        let mut taken = Vec::new();
+        // What is left nobody would nudge for.
+        let more_mail = inbox.len() == INBOX_AT_ONCE;
+        let (mut entries, mut taken) = (Vec::new(), Vec::new());
         for (key, message) in inbox {
             entries.extend(self.received(message));
             taken.push(key);
@@ -190,6 +191,7 @@ impl Drive {
         let over = self.state.ending.is_some();
         let children = self.children(&decided);
         let idle = !decided.more
+            && !more_mail
             && children.is_empty()
             && decided.effects.values().all(|(_, effect)| self.is_elsewhere(effect));
         if !entries.is_empty() || !taken.is_empty() || idle {
@@ -204,7 +206,7 @@ impl Drive {
             self.begin_child(key, &effect).await?;
         }
         self.begin(&decided);
-        if decided.more || begun {
+        if decided.more || begun || more_mail {
             return Ok(Stand::Going);
         }
         // What it waits for wakes whoever looks: nobody has to hold it meanwhile.

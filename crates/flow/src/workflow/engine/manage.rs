@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kernel::store::{Expect, LIST_MAX, Write};
-use kernel::{Access, Caller, Fault, Result, Role};
+use kernel::{Access, Caller, Fault, Result};
 use serde_json::{Value, json};
 
 use super::book::{DEFINITIONS, Head, Message, NEWEST, OWNERS, Status, Stored, definition_key, text};
@@ -16,7 +16,11 @@ use crate::workflow::{Definition, Problem, ToolUse, Validated, playbooks, valida
 const NAMES_MAX: usize = 500;
 /// Most versions of one definition.
 const VERSIONS_MAX: usize = 100;
-/// Most bytes of a run's input.
+/// Most messages to a run that wait to be taken.
+const INBOX_MAX: usize = 512;
+/// Most of them when another signal is sent: people can still answer and cancel then.
+pub(super) const SIGNALS_MAX: usize = 256;
+/// Most bytes of a run's input, and of a signal's data.
 const INPUT_BYTES_MAX: usize = crate::workflow::walk::DATA_BYTES_MAX;
 
 /// A run to be started.
@@ -137,7 +141,7 @@ impl Engine {
         let unowned = Write::put(OWNERS, &key, stored.by.name.clone()).expecting(Expect::Absent);
         let write = owner.is_none().then_some(unowned);
         let reserved = stored.namespace == playbooks::NAMESPACE;
-        if playbooks::is_shipped(&stored.text) || stored.by.role.allows(Access::Admin) {
+        if playbooks::is_shipped(&stored.text) || stored.by.allows(Access::Admin) {
             // A shipped text gives nobody its name.
             return Ok(write.filter(|_| !reserved));
         }
@@ -311,6 +315,7 @@ impl Engine {
     /// `not_found`; `conflict` when it is over.
     pub async fn cancel(&self, run: &str, by: &Caller, reason: Option<String>) -> Result<()> {
         let head = self.going(run).await?;
+        self.book.has_room(run, INBOX_MAX).await?;
         self.book.send(&head.id, &Message::Cancel { by: by.name.clone(), reason }, self.now_ms()).await
     }
 
@@ -333,6 +338,12 @@ impl Engine {
     pub async fn signal(&self, run: &str, kind: &str, data: Value, by: &Caller) -> Result<()> {
         let head = self.going(run).await?;
         own(&head, by, "signal")?;
+        let size = crate::workflow::size_of(&data);
+        if size > INPUT_BYTES_MAX {
+            return Err(Fault::too_large(format!("the signal's data has {size} bytes"))
+                .hint(format!("at most {INPUT_BYTES_MAX}")));
+        }
+        self.book.has_room(run, SIGNALS_MAX).await?;
         let event = json!({
             "specversion": "1.0", "id": kernel::ids::new_id("signal"), "source": format!("https://flotilla/callers/{}", by.name), "type": kind,
             "time": kernel::clock::timestamp(self.now_ms()), "subject": run, "datacontenttype": "application/json", "data": data,
@@ -381,6 +392,7 @@ impl Engine {
             approved: answer.approved,
             comment: answer.comment,
         };
+        self.book.has_room(&head.id, INBOX_MAX).await?;
         self.book.send(&head.id, &message, self.now_ms()).await?;
         Ok(step)
     }
@@ -412,6 +424,7 @@ impl Engine {
         let Some(step) = failed.filter(|failed| step.as_ref().is_none_or(|step| step == failed)) else {
             return none("that task did not fail");
         };
+        self.book.has_room(run, INBOX_MAX).await?;
         self.book.send(run, &Message::Retry { by: by.name.clone(), step: step.clone() }, self.now_ms()).await?;
         Ok(step)
     }
@@ -439,7 +452,7 @@ impl Engine {
 
 /// Refuses who neither started a run nor is an administrator.
 fn own(head: &Head, by: &Caller, what: &str) -> Result<()> {
-    if by.name == head.caller.name || by.role == Role::Admin || by.role.allows(Access::Admin) {
+    if by.name == head.caller.name || by.allows(Access::Admin) {
         return Ok(());
     }
     Err(Fault::denied(format!(

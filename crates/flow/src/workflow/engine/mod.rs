@@ -9,6 +9,7 @@ mod drive;
 mod manage;
 mod news;
 mod outside;
+mod purge;
 mod schedules;
 #[cfg(test)]
 mod tests;
@@ -59,11 +60,13 @@ pub struct EngineConfig {
     pub runs_at_once: usize,
     /// How many walks are computed at once.
     pub walks_at_once: usize,
+    /// How long runs are kept after their end, in milliseconds; for ever if nothing is said.
+    pub keep_ms: Option<i64>,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { lease_ms: 5_000, runs_at_once: 64, walks_at_once: 2 }
+        Self { lease_ms: 5_000, runs_at_once: 64, walks_at_once: 2, keep_ms: None }
     }
 }
 
@@ -116,6 +119,7 @@ impl Engine {
 
     /// Begins to go on with runs, under `tasks`.
     pub fn start(self: &Arc<Self>, tasks: &Tasks) {
+        self.start_purging(tasks);
         let (engine, owner) = (Arc::clone(self), tasks.clone());
         tasks.spawn("workflow engine", OnEnd::StopOwner, async move {
             let stopping = owner.stopping();

@@ -1,6 +1,7 @@
 //! The engine on a world of fakes: whatever is cut off wherever, the same end and the same effects.
 
 mod crash;
+mod keep;
 mod life;
 
 use std::collections::BTreeMap;
