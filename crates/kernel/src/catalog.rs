@@ -56,7 +56,7 @@ pub const SERVICES: &[Service] = &[
     server("ui", 4016, "dashboard backend and interactive views", false),
     server("utilities", 4017, "units, hashes, encodings, JSON, CSV, text", true),
     server("legacy", 4018, "old protocol revisions, the v1 REST form, renamed tools", true),
-    server("scripts", 4019, "sandboxed automation scripts", false),
+    server("scripts", 4019, "sandboxed automation scripts", true),
     server("logging", 4020, "log intake, search, tail, patterns, retention", true),
     agent(COORDINATOR, 5000, "turns goals into workflow runs, decides for the whole system", false),
     agent("code-analysis", 5001, "static analysis and review", false),

@@ -23,6 +23,7 @@ pub mod fleet;
 pub mod health;
 pub mod ids;
 pub mod intents;
+pub mod jail;
 pub mod keys;
 pub mod limits;
 pub mod locks;

@@ -17,6 +17,7 @@ pub mod outbound;
 mod percent;
 pub mod production;
 pub mod risk_management;
+pub mod scripts;
 pub mod task_management;
 #[cfg(test)]
 mod testing;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::chain::{Data, Relay, Sender, Signer, Verdict};
+use kernel::jail::{Jail, NoJail};
 use kernel::{Fault, Ports};
 use market::feed::{Pools, Unfollowed};
 use mcp::service::{Service, Shared};
@@ -81,6 +83,8 @@ pub struct MarketPorts {
     pub wallet: Wallet,
     /// How the tools of the fleet are reached, by what acts for others: workflows.
     pub router: Arc<dyn Router>,
+    /// Shuts other people's programs in.
+    pub jail: Arc<dyn Jail>,
 }
 
 /// What sending takes.
@@ -134,6 +138,7 @@ impl MarketPorts {
             recordings: None,
             wallet: Wallet::none(),
             router: Arc::new(NoRouter),
+            jail: Arc::new(NoJail),
         }
     }
 }
@@ -190,6 +195,7 @@ servers! {
     orchestration: Orchestration,
     production: Production,
     risk_management: RiskManagement,
+    scripts: Scripts,
     task_management: TaskManagement,
     utilities: Utilities,
 }

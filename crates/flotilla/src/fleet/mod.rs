@@ -284,7 +284,9 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
             let service = if spec.name == COORDINATOR {
                 mcp::Service::of(Arc::new(gateway::coordinator::Coordinator::of(&gateway)), shared)
             } else {
-                let ports = MarketPorts { kernel: ports.clone(), pools, wallet, market, recordings, router: gateway };
+                let jail = Arc::new(backends::jail::Namespaces::default());
+                let kernel = ports.clone();
+                let ports = MarketPorts { kernel, pools, wallet, market, recordings, router: gateway, jail };
                 servers::build(spec.name, &ports, &config, shared)?
             };
             service.start(ports).await?;

@@ -21,6 +21,7 @@ mod python;
 mod rest;
 mod risk;
 mod sandbox;
+mod scripts;
 mod serve;
 mod status_page;
 mod stop;
