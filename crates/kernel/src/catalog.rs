@@ -50,7 +50,7 @@ pub const SERVICES: &[Service] = &[
     server("orchestration", 4010, "durable workflows", true),
     server("production", 4011, "strategies, modes, profit and loss, kill switch", true),
     server("quality", 4012, "static analysis and test runners", false),
-    server("recovery", 4013, "incidents, playbooks, snapshots, backup", false),
+    server("recovery", 4013, "incidents, playbooks, snapshots, backup", true),
     server("risk-management", 4014, "limits, exposure, pre-trade checks", true),
     server("task-management", 4015, "durable task queue and schedules", true),
     server("ui", 4016, "dashboard backend and interactive views", false),

@@ -40,6 +40,7 @@ pub mod signal;
 pub mod store;
 pub mod tasks;
 pub mod trace;
+pub mod vault;
 
 pub use caller::{Access, Caller, Role};
 pub use clock::{Clock, UnixMs};

@@ -16,6 +16,7 @@ pub mod orchestration;
 pub mod outbound;
 mod percent;
 pub mod production;
+pub mod recovery;
 pub mod risk_management;
 pub mod scripts;
 pub mod task_management;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kernel::chain::{Data, Relay, Sender, Signer, Verdict};
 use kernel::jail::{Jail, NoJail};
+use kernel::vault::{NoVault, Vault};
 use kernel::{Fault, Ports};
 use market::feed::{Pools, Unfollowed};
 use mcp::service::{Service, Shared};
@@ -85,6 +87,8 @@ pub struct MarketPorts {
     pub router: Arc<dyn Router>,
     /// Shuts other people's programs in.
     pub jail: Arc<dyn Jail>,
+    /// All that the fleet keeps, in files of its own.
+    pub vault: Arc<dyn Vault>,
 }
 
 /// What sending takes.
@@ -139,6 +143,7 @@ impl MarketPorts {
             wallet: Wallet::none(),
             router: Arc::new(NoRouter),
             jail: Arc::new(NoJail),
+            vault: Arc::new(NoVault),
         }
     }
 }
@@ -194,6 +199,7 @@ servers! {
     monitoring: Monitoring,
     orchestration: Orchestration,
     production: Production,
+    recovery: Recovery,
     risk_management: RiskManagement,
     scripts: Scripts,
     task_management: TaskManagement,

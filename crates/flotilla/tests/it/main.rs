@@ -18,6 +18,7 @@ mod generated;
 mod harness;
 mod keys;
 mod python;
+mod recovery;
 mod rest;
 mod risk;
 mod sandbox;
