@@ -47,6 +47,8 @@ use crate::MarketPorts;
 
 /// How often it is looked for events without a nudge.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long after settings that would not stand still they are looked at again: those of a fleet that has just begun are being written.
+const SNAPSHOT_RETRY: Duration = Duration::from_secs(30);
 /// The time limit of what copies all that the fleet keeps.
 const COPY_TIME: Duration = Duration::from_secs(15 * 60);
 /// The time limit of what waits for a service to come back.
@@ -159,11 +161,12 @@ impl Features for Recovery {
             let stopping = ports.tasks.stopping();
             ports.tasks.spawn("snapshots", OnEnd::StopOwner, async move {
                 while !stopping.is_cancelled() {
-                    if let Err(fault) = self.snapshot_by_itself().await {
-                        tracing::warn!(%fault, "no snapshot kept, next try in a while");
+                    let kept = self.snapshot_by_itself().await;
+                    if let Err(fault) = &kept {
+                        tracing::warn!(%fault, "no snapshot kept, next try in a moment");
                     }
                     tokio::select! {
-                        () = tokio::time::sleep(every) => {}
+                        () = tokio::time::sleep(if kept.is_ok() { every } else { SNAPSHOT_RETRY.min(every) }) => {}
                         () = stopping.cancelled() => {}
                     }
                 }
