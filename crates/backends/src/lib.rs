@@ -1,5 +1,5 @@
 //! The ports of `kernel` made of real things: [`sqlite`] keeps small values, events and the audit trail in one file, [`logs`] keeps log
-//! lines in a file a day, [`backup`] puts all that a data folder has into one file, and back.
+//! lines in a file a day, [`backup`] puts all that a data folder has into one file, and back, [`jail`] shuts other people's programs in.
 //!
 //! Invariants:
 //! - Several processes may share one data folder: every write is one `BEGIN IMMEDIATE` transaction that reads what it builds on.
@@ -9,5 +9,6 @@
 
 pub mod backup;
 mod db;
+pub mod jail;
 pub mod logs;
 pub mod sqlite;

@@ -5,13 +5,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::OnEnd;
-use kernel::fleet::{Instance, Kind};
+use kernel::breaker::RESET;
+use kernel::bus::{Bus, Event, READ_MAX};
+use kernel::fleet::{CONTROL_TOPIC, Instance, Kind};
 
 use crate::gateway::Gateway;
 use crate::remote::{Means, Remote};
 
 /// How often the registry is read without a nudge: leases that run out give none.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What was asked for after a place, and where it ends; without a place, only where it ends.
+async fn wishes(bus: &dyn Bus, after: Option<u64>) -> kernel::Result<(Vec<Event>, u64)> {
+    match after {
+        Some(after) => {
+            let wishes = bus.read(CONTROL_TOPIC, after, READ_MAX).await?;
+            let next = wishes.last().map_or(after, |wish| wish.seq);
+            Ok((wishes, next))
+        }
+        None => {
+            let topics = bus.topics().await?;
+            let newest = topics.iter().find(|topic| topic.name == CONTROL_TOPIC).map_or(0, |topic| topic.last_seq);
+            Ok((Vec::new(), newest))
+        }
+    }
+}
 
 impl Gateway {
     /// Starts following the registry, under the ports' tasks.
@@ -31,6 +49,34 @@ impl Gateway {
                 drop(gateway);
                 tokio::select! {
                     () = nudge => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = stopping.cancelled() => return,
+                }
+            }
+        });
+    }
+
+    /// Starts hearing what processes ask each other for: a breaker that is to be closed is closed by every gateway that has it.
+    pub fn hear_resets(self: &Arc<Self>) {
+        let (gateway, stopping) = (Arc::downgrade(self), self.ports.tasks.stopping());
+        let bus = self.ports.bus.clone();
+        self.ports.tasks.spawn("resets of breakers", OnEnd::StopOwner, async move {
+            let mut after = None;
+            loop {
+                let published = bus.published();
+                match wishes(&*bus, after).await {
+                    Ok((wishes, next)) => {
+                        after = Some(next);
+                        let Some(gateway) = gateway.upgrade() else { return };
+                        for wish in wishes.iter().filter(|wish| wish.kind == RESET) {
+                            let instance = wish.data["instance"].as_str().unwrap_or_default();
+                            gateway.remotes.lock().values().for_each(|remote| remote.reset_breaker(instance));
+                        }
+                    }
+                    Err(fault) => tracing::warn!(%fault, "resets of breakers cannot be read"),
+                }
+                tokio::select! {
+                    () = published => {}
                     () = tokio::time::sleep(LOOK_EVERY) => {}
                     () = stopping.cancelled() => return,
                 }

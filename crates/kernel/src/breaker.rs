@@ -4,6 +4,9 @@ use parking_lot::Mutex;
 
 use crate::UnixMs;
 
+/// The kind of the event that asks for a breaker to be closed: its data has the `instance`.
+pub const RESET: &str = "breaker.reset";
+
 /// Failures in a row after which it is left alone.
 const FAILURES_MAX: u32 = 5;
 /// How long it is left alone at first, in milliseconds; doubles with each probe that fails.

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::health::Status;
 use crate::{Result, UnixMs};
 
+/// The topic on which processes of a fleet ask each other for what each can do only to its own.
+pub const CONTROL_TOPIC: &str = "_control";
+
 /// What kind of service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -58,6 +61,10 @@ pub trait Fleet: Send + Sync {
 
     /// Stops and starts every instance of `service` this process can reach; calls in flight are finished or get a clear error.
     async fn restart(&self, kind: Kind, service: &str, reason: &str) -> Result<Vec<Instance>>;
+
+    /// Makes every instance of `service` fail as if it had by itself: its standing work is torn down, and its supervisor brings it back as it does
+    /// after any failure. Returns at once.
+    async fn fail(&self, kind: Kind, service: &str, reason: &str) -> Result<()>;
 
     /// Runs `replicas` copies of the server `service`.
     ///

@@ -23,6 +23,7 @@ pub mod fleet;
 pub mod health;
 pub mod ids;
 pub mod intents;
+pub mod jail;
 pub mod keys;
 pub mod limits;
 pub mod locks;
@@ -40,6 +41,7 @@ pub mod signal;
 pub mod store;
 pub mod tasks;
 pub mod trace;
+pub mod vault;
 
 pub use caller::{Access, Caller, Role};
 pub use clock::{Clock, UnixMs};

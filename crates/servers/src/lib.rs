@@ -16,7 +16,9 @@ pub mod orchestration;
 pub mod outbound;
 mod percent;
 pub mod production;
+pub mod recovery;
 pub mod risk_management;
+pub mod scripts;
 pub mod task_management;
 #[cfg(test)]
 mod testing;
@@ -29,6 +31,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::chain::{Data, Relay, Sender, Signer, Verdict};
+use kernel::jail::{Jail, NoJail};
+use kernel::vault::{NoVault, Vault};
 use kernel::{Fault, Ports};
 use market::feed::{Pools, Unfollowed};
 use mcp::service::{Service, Shared};
@@ -81,6 +85,10 @@ pub struct MarketPorts {
     pub wallet: Wallet,
     /// How the tools of the fleet are reached, by what acts for others: workflows.
     pub router: Arc<dyn Router>,
+    /// Shuts other people's programs in.
+    pub jail: Arc<dyn Jail>,
+    /// All that the fleet keeps, in files of its own.
+    pub vault: Arc<dyn Vault>,
 }
 
 /// What sending takes.
@@ -134,6 +142,8 @@ impl MarketPorts {
             recordings: None,
             wallet: Wallet::none(),
             router: Arc::new(NoRouter),
+            jail: Arc::new(NoJail),
+            vault: Arc::new(NoVault),
         }
     }
 }
@@ -189,7 +199,9 @@ servers! {
     monitoring: Monitoring,
     orchestration: Orchestration,
     production: Production,
+    recovery: Recovery,
     risk_management: RiskManagement,
+    scripts: Scripts,
     task_management: TaskManagement,
     utilities: Utilities,
 }

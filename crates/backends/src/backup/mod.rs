@@ -9,6 +9,7 @@
 mod read;
 #[cfg(test)]
 mod tests;
+mod vault;
 mod write;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use read::{check, restore};
+pub use vault::{Folder, restore_verified};
 pub use write::create;
 
 /// The manifest's name in the file.

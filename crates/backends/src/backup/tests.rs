@@ -121,3 +121,44 @@ async fn forgeries_are_refused_with_the_reason() {
     let whole = forged(&manifest(1, "a"), &[("a", "x")]);
     assert_eq!(check(whole.path()).await.unwrap().files.len(), 1);
 }
+
+#[tokio::test]
+async fn the_vault_keeps_so_many_and_what_is_restored_is_the_same_fleet() {
+    use kernel::vault::Vault;
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let (config, clock) = (crate::sqlite::Config::default(), Clock::manual(1_794_729_600_000));
+    let database = crate::sqlite::open(&config, &data, clock.clone()).await.unwrap();
+    database.store.commit(vec![kernel::store::Write::put("space", "key", "value")]).await.unwrap();
+    let vault = Folder::new(&data, "1.2.3", config.clone(), clock.clone());
+    assert!(vault.list().await.unwrap().is_empty());
+    let mut names = Vec::new();
+    for _ in 0..4 {
+        clock.advance_ms(1_000);
+        let made = vault.create(2).await.unwrap();
+        assert_eq!((made.files, made.version.as_str()), (1, "1.2.3"), "no backup has backups in it");
+        names.push(made.name);
+    }
+    let kept: Vec<String> = vault.list().await.unwrap().into_iter().map(|backup| backup.name).collect();
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    let last = names.pop().unwrap();
+    assert!(kept.contains(&last) && !kept.contains(&names[0]));
+    assert_eq!(vault.verify(&last).await.unwrap().name, last);
+    let restored = vault.restore(&last).await.unwrap();
+    let again = crate::sqlite::open(&config, std::path::Path::new(&restored.data_dir), clock.clone()).await.unwrap();
+    assert_eq!(again.store.get("space", "key").await.unwrap().unwrap().value, "value");
+    again.close().await;
+    database.close().await;
+    for name in ["none.backup", "../flotilla.db", "/etc/passwd", "a/b.backup", ".backup"] {
+        let fault = vault.verify(name).await.unwrap_err();
+        assert!(matches!(fault.code, Code::NotFound | Code::InvalidArgument), "{name}: {fault}");
+    }
+    let file = data.join("backups").join(&last);
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    assert!(vault.verify(&last).await.unwrap_err().message.contains("is not a whole backup"));
+    clock.advance_ms(1_000);
+    assert!(vault.restore(&last).await.unwrap_err().message.contains("is not a whole backup"));
+}

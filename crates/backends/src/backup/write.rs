@@ -13,8 +13,8 @@ use tar::{Builder, Header};
 use super::{Entry, FILES_MAX, FORMAT, MANIFEST, Manifest, Sum, blocking};
 use crate::db::{self, io_fault};
 
-/// Folders whose content says what runs at the moment.
-const PASSING: [&str; 1] = ["run"];
+/// Folders whose content says what runs at the moment, and those that are backups and what was made of them.
+const PASSING: [&str; 3] = ["run", super::vault::BACKUPS, super::vault::RESTORED];
 /// Endings of files that belong to whoever has them open.
 const OPEN: [&str; 4] = ["lock", "-wal", "-shm", ".new"];
 

@@ -62,18 +62,10 @@ impl Restore {
         }
         let loaded = global.load(Vec::new())?;
         let data = &loaded.config.fleet.data_dir;
-        let manifest = backup::restore(&self.file, data).await?;
-        let database = backends::sqlite::open(&loaded.config.store, data, Clock::system()).await?;
-        let audit = database.audit.verify().await;
-        database.close().await;
-        let audit = audit?;
-        if let Some(row) = audit.broken_at {
-            let reason = audit.reason.as_deref().unwrap_or("its hash is wrong");
-            return Err(Fault::conflict(format!("restored, but row {row} of the audit trail does not fit: {reason}"))
-                .hint("it was so when the backup was made, or somebody altered the backup and its manifest"));
-        }
-        tell(global, &json!({ "data_dir": data, "audit_rows": audit.rows, "manifest": manifest }), || {
-            format!("{}: {}; {} rows of the audit trail verified", data.display(), told(&manifest), audit.rows)
+        let (manifest, rows) =
+            backup::restore_verified(&self.file, data, &loaded.config.store, Clock::system()).await?;
+        tell(global, &json!({ "data_dir": data, "audit_rows": rows, "manifest": manifest }), || {
+            format!("{}: {}; {rows} rows of the audit trail verified", data.display(), told(&manifest))
         })
     }
 }

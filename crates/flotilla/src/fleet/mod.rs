@@ -131,6 +131,7 @@ pub async fn start(
     // Agents and workflows reach the servers of other processes too.
     if with_coordinator || with_agents || with_workflows {
         gateway.follow_registry();
+        gateway.hear_resets();
     }
     first_start(&supervisor).await;
     // Agents after the servers whose tools they use.
@@ -275,17 +276,22 @@ fn factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'stati
 
 fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
     let (market, recordings) = (config.market.clone(), parts.data.path().join("recordings"));
+    let store = config.store.clone();
     let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
     let (pools, wallet) = (Arc::clone(&parts.pools), parts.wallet.clone());
+    let vault: Arc<dyn kernel::vault::Vault> =
+        Arc::new(backends::backup::Folder::new(parts.data.path(), crate::VERSION, store, parts.ports.clock.clone()));
     Arc::new(move |ports| {
         let (config, shared, gateway) = (config.clone(), shared.clone(), Arc::clone(&gateway));
         let (pools, wallet, market) = (Arc::clone(&pools), wallet.clone(), market.clone());
-        let recordings = Some(recordings.clone());
+        let (recordings, vault) = (Some(recordings.clone()), Arc::clone(&vault));
         Box::pin(async move {
             let service = if spec.name == COORDINATOR {
                 mcp::Service::of(Arc::new(gateway::coordinator::Coordinator::of(&gateway)), shared)
             } else {
-                let ports = MarketPorts { kernel: ports.clone(), pools, wallet, market, recordings, router: gateway };
+                let jail = Arc::new(backends::jail::Namespaces::default());
+                let kernel = ports.clone();
+                let ports = MarketPorts { kernel, pools, wallet, market, recordings, router: gateway, jail, vault };
                 servers::build(spec.name, &ports, &config, shared)?
             };
             service.start(ports).await?;

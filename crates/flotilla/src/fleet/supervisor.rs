@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kernel::bus::{Bus, NewEvent};
 use kernel::catalog;
-use kernel::fleet::{Fleet, Instance, Kind};
+use kernel::fleet::{CONTROL_TOPIC, Fleet, Instance, Kind};
 use kernel::registry::Registry;
 use kernel::{Clock, Fault, OnEnd, Result, Tasks};
 use parking_lot::RwLock;
@@ -22,8 +22,9 @@ const LEASE: Duration = Duration::from_secs(6);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long other processes may take to restart a service of theirs.
 const REMOTE_RESTART_TIME: Duration = Duration::from_secs(15);
-/// The topic on which processes of a fleet ask each other for restarts.
-const CONTROL_TOPIC: &str = "_control";
+/// What processes of a fleet ask each other for: a restart, or a failure.
+const RESTART: &str = "restart";
+const FAIL: &str = "fail";
 
 /// The supervisor.
 pub struct Supervisor {
@@ -136,10 +137,16 @@ impl Supervisor {
                 let service = wish.data["service"].as_str().unwrap_or_default();
                 let reason = wish.data["reason"].as_str().unwrap_or_default();
                 let unit = self.units.read().get(service).cloned();
-                if let Some(unit) = unit.filter(|_| wish.source != self.process)
-                    && let Err(fault) = unit.restart(reason).await
-                {
-                    tracing::warn!(%fault, service, "restart asked for by another process failed");
+                let Some(unit) = unit.filter(|_| wish.source != self.process) else { continue };
+                match &*wish.kind {
+                    RESTART => {
+                        if let Err(fault) = unit.restart(reason).await {
+                            tracing::warn!(%fault, service, "restart asked for by another process failed");
+                        }
+                    }
+                    FAIL => unit.fail(reason),
+                    // Others hear what is theirs.
+                    _ => {}
                 }
             }
         }
@@ -155,16 +162,21 @@ impl Supervisor {
         Ok(self.registry.list().await?.into_iter().filter(|instance| role_of(instance) == role).collect())
     }
 
-    /// Asks the other processes that run `service`, and waits until each has started anew.
-    async fn restart_elsewhere(&self, service: &str, reason: &str, before: &[Instance]) -> Result<()> {
+    /// Asks the other processes for something.
+    async fn ask(&self, kind: &str, service: &str, reason: &str) -> Result<()> {
         let event = NewEvent {
             topic: CONTROL_TOPIC.into(),
-            kind: "restart".into(),
+            kind: kind.into(),
             source: self.process.clone(),
             trace_id: None,
             data: json!({ "service": service, "reason": reason }),
         };
-        self.bus.publish(event).await?;
+        self.bus.publish(event).await.map(drop)
+    }
+
+    /// Asks the other processes that run `service`, and waits until each has started anew.
+    async fn restart_elsewhere(&self, service: &str, reason: &str, before: &[Instance]) -> Result<()> {
+        self.ask(RESTART, service, reason).await?;
         let asked_ms = self.clock.now_ms();
         let all_new = async {
             loop {
@@ -233,6 +245,24 @@ impl Fleet for Supervisor {
             self.restart_elsewhere(service, reason, &elsewhere).await?;
         }
         Ok(self.instances().await?.into_iter().filter(|instance| role_of(instance) == service).collect())
+    }
+
+    async fn fail(&self, kind: Kind, service: &str, reason: &str) -> Result<()> {
+        let service = &*catalog::role(kind, service);
+        tracing::warn!(service, reason, "made to fail");
+        let unit = self.units.read().get(service).cloned();
+        let elsewhere = |one: &Instance| one.process != self.process && one.lost_ms.is_none();
+        let others = self.instances_of(service).await?.iter().any(elsewhere);
+        if unit.is_none() && !others {
+            return Err(Fault::not_found(format!("no service `{service}` runs")).hint("`flotilla ps` lists what runs"));
+        }
+        if others {
+            self.ask(FAIL, service, reason).await?;
+        }
+        if let Some(unit) = unit {
+            unit.fail(reason);
+        }
+        Ok(())
     }
 
     async fn scale(&self, service: &str, _replicas: u32) -> Result<Vec<Instance>> {

@@ -61,6 +61,8 @@ pub struct Restart {
 struct State {
     status: Status,
     running: Option<Running>,
+    /// Owns its standing work while it runs.
+    work: Option<Tasks>,
     last_error: Option<String>,
     restarts: u32,
     started_ms: i64,
@@ -126,6 +128,7 @@ impl Unit {
         let state = State {
             status: Status::Starting,
             running: None,
+            work: None,
             last_error: None,
             restarts: 0,
             started_ms: ports.clock.now_ms(),
@@ -179,6 +182,13 @@ impl Unit {
         let gone = |_| Fault::unavailable(format!("{} is being stopped", self.spec.role()));
         self.restart.send(wish).await.map_err(|_| gone(()))?;
         ended.await.map_err(|_| gone(()))?
+    }
+
+    /// Makes it fail as if its standing work had.
+    pub fn fail(&self, reason: &str) {
+        if let Some(work) = &self.state.read().work {
+            work.stop_because(reason);
+        }
     }
 
     /// Keeps the service running until `tasks` stop.
@@ -269,14 +279,20 @@ impl Unit {
         };
         let now_ms = self.ports.clock.now_ms();
         self.change(|state| {
-            *state =
-                State { status: Status::Healthy, running: Some(running.clone()), started_ms: now_ms, ..state.clone() };
+            *state = State {
+                status: Status::Healthy,
+                running: Some(running.clone()),
+                work: Some(own.clone()),
+                started_ms: now_ms,
+                ..state.clone()
+            };
         });
         self.event("started", json!({ "url": self.url })).await;
         let end = self.watch(&running, tasks, &own, wishes).await;
         self.change(|state| {
             state.status = Status::Stopping;
             state.running = None;
+            state.work = None;
         });
         let left = own.drain(STOP_TIME).await;
         if left > 0 {

@@ -17,7 +17,7 @@ struct Several {
 /// Every built server, split over the processes.
 const COORDINATOR: [&str; 4] = ["serve", "master-coordinator", "utilities", "--no-sandbox"];
 const CORE: [&str; 4] = ["serve", "coordination", "logging", "--no-sandbox"];
-const REST: [&str; 13] = [
+const REST: [&str; 15] = [
     "serve",
     "monitoring",
     "legacy",
@@ -28,7 +28,9 @@ const REST: [&str; 13] = [
     "market-analysis",
     "orchestration",
     "production",
+    "recovery",
     "risk-management",
+    "scripts",
     "task-management",
     "--no-sandbox",
 ];

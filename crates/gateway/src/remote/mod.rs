@@ -138,6 +138,14 @@ impl Remote {
         sent
     }
 
+    /// Closes the breaker of a copy, if there is such a copy.
+    pub(crate) fn reset_breaker(&self, instance: &str) {
+        let copies = Arc::clone(&self.copies.read());
+        if let Some(copy) = copies.all.iter().find(|copy| copy.id() == instance) {
+            self.breaker_changed(copy, copy.breaker.succeeded());
+        }
+    }
+
     fn breaker_changed(&self, copy: &Copy, change: Option<breaker::State>) {
         let Some(state) = change else { return };
         self.means.ports.metrics.breaker.get_or_create(&copy.label()).set(state.gauge());

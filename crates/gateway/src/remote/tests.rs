@@ -290,6 +290,37 @@ async fn a_breaker_opens_lets_one_through_and_closes() {
 }
 
 #[tokio::test]
+async fn a_breaker_is_closed_by_whoever_asks_for_it() {
+    let several = Several::new(&["a"]).await;
+    several.bench.gateway.hear_resets();
+    several.mood("a", Mood::Silent);
+    for _ in 0..8 {
+        several.call("utilities__reset", json!({})).await;
+    }
+    assert_eq!(several.calls("a"), 5, "then nobody knocks any more");
+    several.mood("a", Mood::Answers);
+    let bus = several.bench.world.ports().bus;
+    // Only what is asked for from now on is heard: asked for again until it is.
+    for wish in 1..10_000 {
+        let event = kernel::bus::NewEvent {
+            topic: kernel::fleet::CONTROL_TOPIC.into(),
+            kind: kernel::breaker::RESET.into(),
+            source: "test".into(),
+            trace_id: None,
+            data: json!({ "service": "utilities", "instance": "a" }),
+        };
+        bus.publish(event).await.unwrap();
+        tokio::task::yield_now().await;
+        if several.bench.world.metrics.render().contains(r#"breaker{target="utilities@a.test:4017"} 0.0"#) {
+            break;
+        }
+        assert!(wish < 9_999, "not heard");
+    }
+    several.call("utilities__reset", json!({})).await;
+    assert_eq!(several.calls("a"), 6, "let through at once, with no time gone by");
+}
+
+#[tokio::test]
 async fn a_dead_server_hurts_no_other() {
     let several = Several::new(&["a"]).await;
     several.mood("a", Mood::Silent);

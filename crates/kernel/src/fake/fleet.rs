@@ -17,6 +17,7 @@ pub struct FakeFleet {
 struct State {
     instances: Vec<Instance>,
     restarts: Vec<(String, String)>,
+    failed: Vec<(String, String)>,
     fault: Option<Fault>,
 }
 
@@ -60,6 +61,11 @@ impl FakeFleet {
     pub fn restarts(&self) -> Vec<(String, String)> {
         self.state.lock().restarts.clone()
     }
+
+    /// What was made to fail so far: service and reason, in order.
+    pub fn failed(&self) -> Vec<(String, String)> {
+        self.state.lock().failed.clone()
+    }
 }
 
 impl State {
@@ -101,6 +107,15 @@ impl Fleet for FakeFleet {
             held.status = Status::Healthy;
         }
         state.of(kind, service)
+    }
+
+    /// Its supervisor is quick: it is back at once.
+    async fn fail(&self, kind: Kind, service: &str, reason: &str) -> Result<()> {
+        self.restart(kind, service, reason).await?;
+        let mut state = self.state.lock();
+        let told = state.restarts.pop();
+        state.failed.extend(told);
+        Ok(())
     }
 
     async fn scale(&self, service: &str, replicas: u32) -> Result<Vec<Instance>> {

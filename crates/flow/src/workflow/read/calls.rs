@@ -223,7 +223,7 @@ fn script(reader: &mut Reader<'_>, components: &Components<'_>, value: &Value, a
     const HINT: &str = "script: { language: python, code }";
     let mut fields = Fields::of(reader, value, at, HINT)?;
     fields.need(reader, "language", HINT);
-    let language = fields.word(reader, "language", &["python", "javascript", "js", "sh", "rhai"]);
+    let language = fields.word(reader, "language", &["python", "javascript", "js", "sh", "jq"]);
     let code = fields.text(reader, "code");
     if let Some(source) = fields.get("source") {
         resource(reader, components, source, &fields.path("source"));

@@ -1,0 +1,160 @@
+//! What does runs: takes the order out of a task, and hands it to the engine of its language.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use flow::worker::{Done, Handler, Job};
+use kernel::Tasks;
+use kernel::jail::{self, Bounds, End, Program};
+use mcp::prelude::*;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::library::Text;
+use super::{Language, Scripts, embedded};
+
+/// How much of what a script writes is kept, in bytes.
+pub(super) const STDOUT_BYTES_MAX: usize = 64 << 10;
+/// How much of what it complains is kept, in bytes. Both together fit a task's result, however they are written in JSON.
+const STDERR_BYTES_MAX: usize = 12 << 10;
+
+/// The payload of a run's task. It grants nothing: whoever may submit tasks may write one.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Order {
+    pub(super) what: What,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) arguments: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) environment: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) stdin: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) time_limit_seconds: Option<u32>,
+}
+
+/// Which script.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum What {
+    /// One that is kept; the latest version when it is run, if none is named.
+    Kept {
+        name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u32>,
+    },
+    /// A text.
+    Inline { language: Language, code: String },
+}
+
+/// The result of a run's task.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Outcome {
+    pub(super) end: End,
+    pub(super) exit_code: Option<i32>,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) result: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) memory_peak_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<u32>,
+}
+
+/// Does the tasks.
+pub(super) struct Runner {
+    pub(super) server: Arc<Scripts>,
+    pub(super) tasks: Tasks,
+}
+
+#[async_trait]
+impl Handler for Runner {
+    async fn run(&self, job: Job) -> Result<Done, Fault> {
+        let order: Order = serde_json::from_value(job.task.payload.clone()).map_err(|error| {
+            Fault::invalid(format!("not the order of a run: {error}")).hint("run_script makes them")
+        })?;
+        let (language, code, network, version) = match order.what {
+            What::Inline { language, code } => (language, code, false, None),
+            What::Kept { name, version } => {
+                let Text { version, code } = self.server.text(&name, version).await?;
+                (version.language, code, version.network, Some(version.version))
+            }
+        };
+        if network && !self.server.config.allow_network {
+            return Err(Fault::denied("the script needs the network, which scripts of this fleet have not")
+                .hint("set servers.scripts.allow_network, or save it without network"));
+        }
+        let bounds = self.bounds(order.time_limit_seconds);
+        let Order { arguments, environment, stdin, .. } = order;
+        let outcome = match language {
+            Language::Jq => {
+                let script = embedded::Script { code, arguments, environment, stdin };
+                self.embedded(script, bounds.time, job.cancelled.clone()).await?
+            }
+            Language::Sh | Language::Python => {
+                let language = if language == Language::Sh { jail::Language::Sh } else { jail::Language::Python };
+                let program = Program { language, text: code, arguments, environment, stdin, network, bounds };
+                self.shut_in(&program, job.cancelled.clone()).await?
+            }
+        };
+        if outcome.end == End::Cancelled {
+            return Err(Fault::cancelled("the script was ended"));
+        }
+        let outcome = Outcome { version, ..outcome };
+        let result = serde_json::to_value(&outcome).map_err(|error| Fault::internal(format!("an outcome: {error}")))?;
+        Ok(Done::from(result))
+    }
+}
+
+impl Runner {
+    fn bounds(&self, time_limit_seconds: Option<u32>) -> Bounds {
+        let config = &self.server.config;
+        let seconds = time_limit_seconds.unwrap_or(config.time_seconds).clamp(1, super::TIME_SECONDS_MAX);
+        Bounds {
+            time: Duration::from_secs(seconds.into()),
+            cpu_seconds: seconds,
+            memory_bytes: u64::from(config.memory_mib) << 20,
+            disk_bytes: u64::from(config.disk_mib) << 20,
+            processes: config.processes,
+            stdout_bytes: STDOUT_BYTES_MAX,
+            stderr_bytes: STDERR_BYTES_MAX,
+        }
+    }
+
+    async fn shut_in(&self, program: &Program, stop: CancellationToken) -> Result<Outcome, Fault> {
+        let ran = self.server.jail.run(program, stop).await;
+        *self.server.trouble.lock() = ran.as_ref().err().cloned();
+        let ran = ran?;
+        Ok(Outcome {
+            end: ran.end,
+            exit_code: ran.exit_code,
+            stdout: cleaned(&ran.stdout),
+            stderr: cleaned(&ran.stderr),
+            result: None,
+            memory_peak_bytes: Some(ran.memory_peak_bytes),
+            version: None,
+        })
+    }
+
+    async fn embedded(
+        &self,
+        script: embedded::Script,
+        time: Duration,
+        stop: CancellationToken,
+    ) -> Result<Outcome, Fault> {
+        let now_ms = self.server.clock.now_ms();
+        tokio::select! {
+            outcome = embedded::run(script, &self.tasks, now_ms, time) => outcome,
+            // It goes on to its own bounds, and nobody hears of it.
+            () = stop.cancelled() => Err(Fault::cancelled("the script was ended")),
+        }
+    }
+}
+
+/// Text that can be kept and shown: no control characters but tabs and ends of lines.
+pub(super) fn cleaned(text: &str) -> String {
+    let plain = |c: char| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().map(plain).collect()
+}
