@@ -60,13 +60,12 @@ async fn answer(node: &Target, rules: &Mutex<Rule>, body: Vec<u8>) -> Value {
         if let Act::Error(code, message) = rules.lock()("batch", &Value::Null) {
             return json!({ "jsonrpc": "2.0", "id": null, "error": { "code": code, "message": message } });
         }
-        let mut answers = Vec::new();
-        for request in requests {
+        let each = requests.into_iter().map(|request| async move {
             let mut answer = Box::pin(answer(node, rules, request.to_string().into_bytes())).await;
             answer["id"] = request["id"].clone();
-            answers.push(answer);
-        }
-        return Value::Array(answers);
+            answer
+        });
+        return Value::Array(futures_util::future::join_all(each).await);
     }
     let act = rules.lock()(request["method"].as_str().unwrap(), &request["params"]);
     let pass = async || -> Value {
