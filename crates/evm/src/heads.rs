@@ -15,10 +15,11 @@ use kernel::{Code, OnEnd, Result, Tasks};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::lock;
+use crate::machine;
 use crate::node::Node;
 
 /// How many of the newest blocks are remembered, and how far back a reorganisation's ancestor is looked for.
@@ -32,6 +33,8 @@ pub(crate) struct Heads {
     metrics: Metrics,
     /// Told of every change: the pools follow at once.
     pub(crate) moved: Notify,
+    /// The newest block, as soon as it is seen: before it is told and remembered.
+    newest: watch::Sender<Option<Hash>>,
 }
 
 #[derive(Default)]
@@ -61,7 +64,7 @@ struct Change {
 
 impl Heads {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { state: Mutex::default(), metrics, moved: Notify::new() }
+        Self { state: Mutex::default(), metrics, moved: Notify::new(), newest: watch::Sender::default() }
     }
 
     pub(crate) fn tip(&self) -> Option<Head> {
@@ -86,7 +89,9 @@ impl Heads {
     pub(crate) async fn look(&self, node: &Node, bus: Option<&dyn Bus>) -> Result<()> {
         let head = node.wire_block(BlockId::Latest).await?.head;
         let at = Instant::now();
-        let Some(change) = self.change(node, head).await? else { return Ok(()) };
+        let (hash, change) = (head.hash, self.change(node, head).await?);
+        let Some(change) = change else { return Ok(()) };
+        self.newest.send_replace(Some(hash));
         if let Some(bus) = bus {
             Self::tell(&change, bus).await?;
         }
@@ -227,6 +232,11 @@ impl Publisher {
 /// Looks every `every` until `tasks` stops, and asks endpoints that failed whether they are well again.
 pub(crate) fn follow(node: Node, mut publisher: Publisher, every: Duration, tasks: &Tasks) {
     let stopping = tasks.stopping();
+    let renewed = machine::keep_renewed(node.clone(), node.heads.newest.subscribe());
+    let renewed = stopping.clone().run_until_cancelled_owned(renewed);
+    tasks.spawn("chain state", OnEnd::StopOwner, async move {
+        renewed.await;
+    });
     let watch = async move {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -121,6 +121,10 @@ impl Chain for Node {
         self.ground
     }
 
+    fn origin(&self) -> Option<Hash> {
+        self.market.read().as_ref().map(|market| market.origin)
+    }
+
     fn head(&self) -> Option<Head> {
         self.heads.tip()
     }

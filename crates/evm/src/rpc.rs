@@ -4,9 +4,12 @@
 //! looks after it meanwhile ([`Rpc::probe`]). An endpoint is used only once it has said that it serves the same chain as the others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::U64;
+use bytes::Bytes;
+use futures_util::future::try_join_all;
 use kernel::backoff::Backoff;
 use kernel::chain::EndpointStatus;
 use kernel::metrics::{EndpointLabels, Metrics, TimeLabels};
@@ -22,13 +25,17 @@ pub(crate) mod http;
 #[cfg(test)]
 mod tests;
 
-use answer::Failure;
+use answer::{Failure, Question};
 pub(crate) use answer::{halt, revert};
 use endpoint::Endpoint;
 use http::{Http, Target};
 
 /// Most requests under way at once; more wait.
 const REQUESTS_MAX: usize = 64;
+/// Most questions of one exchange: what endpoints take.
+const BATCH_MAX: usize = 100;
+/// How an exchange of many questions is called in figures.
+const BATCH: &str = "batch";
 /// How long an endpoint that failed is left alone.
 const LEFT_ALONE: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) };
 
@@ -57,6 +64,16 @@ pub(crate) struct Parts {
     pub(crate) metrics: Metrics,
 }
 
+/// Reads an answer's body, with the words for the endpoint that may be shown.
+type Read<'a, T> = dyn Fn(&[u8], &str) -> Result<T, Failure> + Send + Sync + 'a;
+
+/// What is sent to an endpoint, and how what comes back is read.
+struct Exchange<'a, T> {
+    method: &'static str,
+    body: Bytes,
+    read: &'a Read<'a, T>,
+}
+
 /// The client.
 pub(crate) struct Rpc {
     endpoints: Vec<Endpoint>,
@@ -68,6 +85,8 @@ pub(crate) struct Rpc {
     clock: Clock,
     metrics: Metrics,
     permits: Semaphore,
+    /// Whether an endpoint would not take many questions at once: then they are asked one by one.
+    one_by_one: AtomicBool,
 }
 
 impl Rpc {
@@ -83,6 +102,7 @@ impl Rpc {
             clock: parts.clock,
             metrics: parts.metrics,
             permits: Semaphore::new(REQUESTS_MAX),
+            one_by_one: AtomicBool::new(false),
         })
     }
 
@@ -99,25 +119,49 @@ impl Rpc {
     ///
     /// A sandbox that died under the request is waited for: its door closes, opens again, and the request is made anew.
     pub(crate) async fn read<T: DeserializeOwned>(&self, method: &'static str, params: Value) -> Result<T> {
+        let read = |body: &[u8], label: &str| answer::parse(body, label, method);
+        self.read_by(Exchange { method, body: answer::request(method, &params).into(), read: &read }).await
+    }
+
+    /// Many reads whose answers are of one kind, in few exchanges; the answers are in the questions' order. What the first fails with all
+    /// of them fail with. Of a chain that goes on meanwhile they are of one block only where they name it.
+    pub(crate) async fn read_all<T: DeserializeOwned>(&self, questions: &[Question]) -> Result<Vec<T>> {
+        let parts = try_join_all(questions.chunks(BATCH_MAX).map(|part| self.read_part(part))).await?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    async fn read_part<T: DeserializeOwned>(&self, questions: &[Question]) -> Result<Vec<T>> {
+        if questions.len() > 1 && !self.one_by_one.load(Ordering::Relaxed) {
+            let read = |body: &[u8], label: &str| answer::parse_all(body, label, questions);
+            let asked = Exchange { method: BATCH, body: answer::requests(questions).into(), read: &read };
+            if let Some(answers) = self.read_by(asked).await? {
+                return Ok(answers);
+            }
+            self.one_by_one.store(true, Ordering::Relaxed);
+        }
+        try_join_all(questions.iter().map(|(method, params)| self.read(method, params.clone()))).await
+    }
+
+    async fn read_by<T>(&self, asked: Exchange<'_, T>) -> Result<T> {
         let mut door = self.pass_door().await?;
-        match self.ask_in_turn(method, &params).await {
+        match self.ask_in_turn(&asked).await {
             Err(fault) if fault.code == Code::Unavailable => {
                 // Where nobody keeps the door, this ends at once.
                 match tokio::time::timeout(DEATH_NOTICED, door.changed()).await {
                     Ok(Ok(())) => self.pass_door().await?,
                     _ => return Err(fault),
                 };
-                self.ask_in_turn(method, &params).await
+                self.ask_in_turn(&asked).await
             }
             answer => answer,
         }
     }
 
-    async fn ask_in_turn<T: DeserializeOwned>(&self, method: &'static str, params: &Value) -> Result<T> {
+    async fn ask_in_turn<T>(&self, asked: &Exchange<'_, T>) -> Result<T> {
         let _permit = self.permits.acquire().await.map_err(|_| Fault::internal("the request gate is closed"))?;
         let (mut answered, mut failed) = (None, Vec::new());
         for endpoint in self.in_order() {
-            match self.ask(endpoint, method, params).await {
+            match self.ask(endpoint, asked).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Final(fault)) => return Err(fault),
                 Err(Failure::Elsewhere(fault)) => {
@@ -133,7 +177,9 @@ impl Rpc {
     pub(crate) async fn once<T: DeserializeOwned>(&self, method: &'static str, params: Value) -> Result<T> {
         self.pass_door().await?;
         let endpoint = self.in_order().into_iter().next().ok_or_else(|| all_failed(Vec::new()))?;
-        self.ask(endpoint, method, &params).await.map_err(Failure::into_fault)
+        let read = |body: &[u8], label: &str| answer::parse(body, label, method);
+        let asked = Exchange { method, body: answer::request(method, &params).into(), read: &read };
+        self.ask(endpoint, &asked).await.map_err(Failure::into_fault)
     }
 
     /// Waits until the door is open. Returns the door as it was seen then.
@@ -164,21 +210,19 @@ impl Rpc {
         well.chain(ill).collect()
     }
 
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        endpoint: &Endpoint,
-        method: &'static str,
-        params: &Value,
-    ) -> Result<T, Failure> {
+    async fn ask<T>(&self, endpoint: &Endpoint, asked: &Exchange<'_, T>) -> Result<T, Failure> {
         if !endpoint.verified() {
             self.verify(endpoint).await?;
         }
-        self.exchange(endpoint, method, params).await
+        self.exchange(endpoint, asked).await
     }
 
     /// Learns which chain the endpoint serves.
     async fn verify(&self, endpoint: &Endpoint) -> Result<(), Failure> {
-        let found = self.exchange::<U64>(endpoint, "eth_chainId", &Value::Array(Vec::new())).await?.to::<u64>();
+        let method = "eth_chainId";
+        let body = answer::request(method, &Value::Array(Vec::new())).into();
+        let read = |body: &[u8], label: &str| answer::parse::<U64>(body, label, method);
+        let found = self.exchange(endpoint, &Exchange { method, body, read: &read }).await?.to::<u64>();
         let expected = *self.chain_id.lock().get_or_insert(found);
         if found == expected {
             endpoint.set_verified();
@@ -193,17 +237,11 @@ impl Rpc {
     }
 
     /// One request to one endpoint, recorded in its health and in the figures.
-    async fn exchange<T: DeserializeOwned>(
-        &self,
-        endpoint: &Endpoint,
-        method: &'static str,
-        params: &Value,
-    ) -> Result<T, Failure> {
-        let target = endpoint.target();
+    async fn exchange<T>(&self, endpoint: &Endpoint, asked: &Exchange<'_, T>) -> Result<T, Failure> {
+        let (target, method) = (endpoint.target(), asked.method);
         let began = Instant::now();
-        let body = answer::request(method, params);
-        let answer = self.http.post(&target, None, body, self.request_time).await.map_err(Failure::of_exchange);
-        let answer = answer.and_then(|body| answer::parse::<T>(&body, &target.label, method));
+        let answer = self.http.post(&target, None, asked.body.clone(), self.request_time).await;
+        let answer = answer.map_err(Failure::of_exchange).and_then(|body| (asked.read)(&body, &target.label));
         let answer = answer.map_err(|failure| failure.scrubbed(|words| target.scrub(words)));
         let took = began.elapsed();
         match &answer {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel::backoff::Backoff;
-use kernel::chain::{Address, Deployment, Hash};
+use kernel::chain::{Address, Block, Deployment, Hash};
 use kernel::metrics::Metrics;
 use kernel::{Clock, Code, Fault, OnEnd, Result, Secret, Tasks};
 use parking_lot::RwLock;
@@ -42,6 +42,7 @@ use trader::Trader;
 use crate::config::SandboxConfig;
 use crate::known::Lenders;
 use crate::rpc::{Door, Parts, Rpc, SharedRpc, open_door};
+use crate::wire::WireBlock;
 
 /// Waits between attempts to start.
 const RESTART: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(30) };
@@ -57,6 +58,8 @@ const SAVE_SHARE: u32 = 20;
 /// What was deployed.
 #[derive(Debug, Clone)]
 pub(crate) struct Market {
+    /// The first block's hash: of this chain, and of no other.
+    pub(crate) origin: Hash,
     pub(crate) deployments: Vec<Deployment>,
     /// Funded accounts.
     pub(crate) accounts: Vec<Address>,
@@ -69,6 +72,9 @@ pub(crate) struct Record {
     /// Where the process that keeps the chain has it; others of the same data folder find it by this.
     pub(crate) url: String,
     pub(crate) chain_id: u64,
+    /// The first block's hash.
+    #[serde(default)]
+    pub(crate) origin: Hash,
     /// The hash of all transactions that made the market.
     #[serde(default)]
     pub(crate) made_of: Hash,
@@ -79,7 +85,7 @@ pub(crate) struct Record {
 impl From<Record> for Market {
     fn from(record: Record) -> Self {
         let lenders = deploy::lenders(&record.deployments);
-        Self { deployments: record.deployments, accounts: record.accounts, lenders }
+        Self { origin: record.origin, deployments: record.deployments, accounts: record.accounts, lenders }
     }
 }
 
@@ -139,11 +145,11 @@ impl Sandbox {
             }
             // A record that cannot be read is being replaced; the next look finds it whole.
             if let Ok(Some(record)) = self.store.record().await
-                && known.as_ref() != Some(&record.url)
+                && known.as_ref() != Some(&(record.url.clone(), record.origin))
                 && self.rpc.retarget(&Secret::new(record.url.as_str())).is_ok()
             {
                 tracing::info!("the sandbox chain is kept by another process, and used from here");
-                known = Some(record.url.clone());
+                known = Some((record.url.clone(), record.origin));
                 *self.market.write() = Some(record.into());
                 self.door.send_replace(Door::Open);
             }
@@ -190,7 +196,7 @@ impl Sandbox {
         let fault = tokio::select! {
             () = stopping.cancelled() => {
                 self.door.send_replace(Door::Shut(Fault::unavailable("the sandbox chain was stopped")));
-                self.store.save_if_changed(&own).await;
+                self.store.save_if_changed(&own, self.holds()).await;
                 anvil.stop().await;
                 return Ended::Stopped;
             }
@@ -233,10 +239,13 @@ impl Sandbox {
                 own.once::<Option<bool>>("anvil_reset", json!([])).await?;
                 send::carry_out(&plan, own).await?;
                 let chain_id = own.chain_id().await?;
-                Record { url: String::new(), chain_id, made_of, deployments: plan.deployments, accounts }
+                let origin = Hash::default();
+                Record { url: String::new(), chain_id, origin, made_of, deployments: plan.deployments, accounts }
             }
         };
         record.url = url.expose().to_owned();
+        let first: WireBlock = own.read("eth_getBlockByNumber", json!(["0x1", false])).await?;
+        record.origin = Block::from(first).head.hash;
         self.store.keep(&record).await?;
         Ok(record)
     }
@@ -257,10 +266,15 @@ impl Sandbox {
         }
     }
 
+    /// Whether the chain may be told to make no blocks for the time of a save: where its own trader trades, nobody else says when blocks are made.
+    fn holds(&self) -> bool {
+        self.config.trader_ms > 0
+    }
+
     /// Saves the state whenever it changed, in a bounded share of the time.
     async fn keep_saving(&self, own: &Rpc) {
         loop {
-            let took = self.store.save_if_changed(own).await;
+            let took = self.store.save_if_changed(own, self.holds()).await;
             tokio::time::sleep(SAVE_EVERY.max(took * SAVE_SHARE)).await;
         }
     }

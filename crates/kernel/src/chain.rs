@@ -91,6 +91,12 @@ pub trait Chain: Send + Sync {
         Ground::Real
     }
 
+    /// What tells this sandbox from one that was made anew: its first block. `None` on any other chain, and until the sandbox stands. No request is
+    /// made.
+    fn origin(&self) -> Option<Hash> {
+        None
+    }
+
     /// The newest block that head tracking saw; no request is made.
     fn head(&self) -> Option<Head>;
 

@@ -9,7 +9,8 @@
 //! - What a trade moved is in the [journal](crate::ledger) and in the balances by the commit that booked it; what a reorganisation took back is
 //!   reversed there, not deleted.
 //! - Nothing is remembered outside the store. The kill switch is read from it last before a send ([`Gate::clear_to_send`]).
-//! - What is done on the sandbox is kept apart from everything else, its mode too: its money is worth nothing.
+//! - What is done on the sandbox is kept apart from everything else, its mode too: its money is worth nothing. A sandbox that is made anew has
+//!   books of its own ([`Gate::begin`]), and is held to what people set all the same.
 
 mod book;
 mod control;
@@ -153,7 +154,7 @@ impl Gate {
     async fn judge(&self, id: &str, trade: &Proposal) -> Result<Judged> {
         check_id(id)?;
         let Read { desk, expect } = self.read().await?;
-        if let Some(reservation) = self.reserved(id, trade).await? {
+        if let Some(reservation) = self.reserved(&desk.realm, id, trade).await? {
             return Ok(Judged::Reserved(Box::new(reservation)));
         }
         let verdict = check(trade, desk.limits(), &desk.standing(&trade.strategy));
@@ -178,7 +179,7 @@ impl Gate {
         desk.book_mut(reservation.mode).open.add(&reservation.trade);
         Ok(vec![
             self.put(DESK, &desk)?.expecting(expect),
-            self.put(&open_key(&reservation.id), &reservation)?.expecting(Expect::Absent),
+            self.put(&open_key(&desk.realm, &reservation.id), &reservation)?.expecting(Expect::Absent),
         ])
     }
 
@@ -209,29 +210,36 @@ impl Gate {
     /// [`Code::NotFound`].
     pub async fn open(&self, id: &str) -> Result<Reservation> {
         check_id(id)?;
-        self.value(&open_key(id))
+        let realm = self.realm().await?;
+        self.value(&open_key(&realm, id))
             .await?
             .ok_or_else(|| Fault::not_found(format!("nothing is reserved under `{id}`")).hint("it ended, or never was"))
     }
 
     /// All reservations, by id.
     pub async fn all_open(&self) -> Result<Vec<Reservation>> {
-        let entries = self.store.list(self.space, "open/", None, OPEN_MAX as usize * 2).await?;
+        let prefix = place(&self.realm().await?, "open/");
+        let entries = self.store.list(self.space, &prefix, None, OPEN_MAX as usize * 2).await?;
         entries.iter().map(|entry| parse(&entry.key, &entry.value)).collect()
     }
 
     /// The same trade, reserved under this id before.
-    async fn reserved(&self, id: &str, trade: &Proposal) -> Result<Option<Reservation>> {
-        if let Some(reservation) = self.value::<Reservation>(&open_key(id)).await? {
+    async fn reserved(&self, realm: &str, id: &str, trade: &Proposal) -> Result<Option<Reservation>> {
+        if let Some(reservation) = self.value::<Reservation>(&open_key(realm, id)).await? {
             if reservation.trade == *trade {
                 return Ok(Some(reservation));
             }
             return Err(Fault::already_exists(format!("`{id}` stands for another trade")).hint("use a new id"));
         }
-        match self.store.get(self.space, &done_key(id)).await? {
+        match self.store.get(self.space, &done_key(realm, id)).await? {
             None => Ok(None),
             Some(_) => Err(Fault::already_exists(format!("the trade `{id}` has ended")).hint("use a new id")),
         }
+    }
+
+    /// Whose books they are.
+    async fn realm(&self) -> Result<String> {
+        Ok(self.read().await?.desk.realm)
     }
 
     async fn read(&self) -> Result<Read> {
@@ -257,7 +265,7 @@ impl Gate {
     fn is_ours(&self, fault: &Fault) -> bool {
         let Some(data) = &fault.data else { return false };
         let key = data["key"].as_str().unwrap_or_default();
-        data["space"] == self.space && (key == DESK || key.starts_with("open/"))
+        data["space"] == self.space && (key == DESK || key.starts_with("open/") || key.contains("/open/"))
     }
 
     fn put(&self, key: &str, value: &impl Serialize) -> Result<Write> {
@@ -289,12 +297,17 @@ fn day(at_ms: i64) -> i64 {
     at_ms.div_euclid(86_400_000)
 }
 
-fn open_key(id: &str) -> String {
-    format!("open/{id}")
+/// Where something of a realm's books is: that of no realm is where it ever was.
+fn place(realm: &str, key: &str) -> String {
+    if realm.is_empty() { key.to_owned() } else { format!("{realm}/{key}") }
 }
 
-fn done_key(id: &str) -> String {
-    format!("done/{id}")
+fn open_key(realm: &str, id: &str) -> String {
+    place(realm, &format!("open/{id}"))
+}
+
+fn done_key(realm: &str, id: &str) -> String {
+    place(realm, &format!("done/{id}"))
 }
 
 fn parse<T: DeserializeOwned>(key: &str, text: &str) -> Result<T> {

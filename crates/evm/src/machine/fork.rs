@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use alloy_primitives::{B256, TxKind, U256};
+use alloy_primitives::{Address, B256, TxKind, U256};
 use async_trait::async_trait;
 use kernel::chain::{AccountOverride, BlockId, Fork, Head, NextBlock, Simulation, TRANSACTION_GAS_MAX, Trial};
 use kernel::{Fault, Result};
@@ -22,8 +22,8 @@ use crate::node::Node;
 
 /// Most times that one run is stopped for what is missing.
 const STOPS_MAX: usize = 5_000;
-/// The stop at which the node is asked what the call will touch: one or two places are as soon read singly.
-const FORESEE_AT: usize = 3;
+/// The stop at which the node is asked what the call will touch: who calls whom is known without.
+const FORESEE_AT: usize = 2;
 
 type Machine = MainnetEvm<MainnetContext<View>>;
 
@@ -54,11 +54,17 @@ struct NodeFork {
 
 /// The state after `at`.
 pub(crate) async fn open(node: &Node, at: BlockId) -> Result<Box<dyn Fork>> {
-    let (base, chain_id) = tokio::try_join!(node.wire_block(at), node.rpc.chain_id())?;
-    let base = base.head;
+    let tracked = node.heads.tip().filter(|tip| at == BlockId::Hash(tip.hash));
+    let base = async {
+        match tracked {
+            Some(tip) => Ok(tip),
+            None => node.wire_block(at).await.map(|block| block.head),
+        }
+    };
+    let (base, chain_id) = tokio::try_join!(base, node.rpc.chain_id())?;
     let now_seconds = u64::try_from(node.clock.now_ms() / 1_000).unwrap_or(0);
     let view = View::new(Arc::clone(&node.cache), base.hash.0);
-    let reader = Reader { node: node.clone(), block: base.hash.0, warmed: false };
+    let reader = Reader { node: node.clone(), block: base.hash.0 };
     let block = NextBlock::after(&base, now_seconds);
     Ok(Box::new(NodeFork { base, block, chain_id, view, reader }))
 }
@@ -101,6 +107,7 @@ impl NodeFork {
     }
 
     async fn finish(&mut self, trial: &Trial, transaction: TxEnv) -> Result<(ExecutionResult, EvmState)> {
+        let parties = self.parties(trial);
         for stop in 1..=STOPS_MAX {
             let missing = match self.once(trial, transaction.clone()) {
                 Ok(done) => return Ok(done),
@@ -108,13 +115,21 @@ impl NodeFork {
                 Err(EVMError::Transaction(why)) => return Err(tell::refused(&why)),
                 Err(error) => return Err(Fault::internal(format!("the run cannot be begun: {error}"))),
             };
-            if stop == FORESEE_AT {
-                self.reader.foresee(&trial.call).await?;
+            match stop {
+                1 => self.reader.renew().await?,
+                FORESEE_AT => self.reader.foresee(&trial.call).await?,
+                _ => {}
             }
-            self.reader.supply(missing, &mut self.view).await?;
+            self.reader.supply(missing, &mut self.view, &parties).await?;
         }
         Err(Fault::too_large(format!("the transaction reads more than {STOPS_MAX} places that are not in memory"))
             .hint("run it in parts, or ask the node with simulate_transaction"))
+    }
+
+    /// The accounts that every run of this asks for.
+    fn parties(&self, trial: &Trial) -> Vec<Address> {
+        let from = trial.call.from.unwrap_or_default().0;
+        [from, self.block.fee_recipient.0].into_iter().chain(trial.call.to.map(|to| to.0)).collect()
     }
 
     /// One run, to its end or to what is missing.

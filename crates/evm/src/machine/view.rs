@@ -10,7 +10,8 @@ use revm::bytecode::Bytecode;
 use revm::database_interface::{DBErrorMarker, Database};
 use revm::state::{AccountInfo, EvmState};
 
-use super::cache::{Account, Cache};
+use super::cache::Cache;
+use super::state::Account;
 
 /// What a run asked for that is not in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,7 @@ struct Changed {
 pub(super) struct View {
     cache: Arc<Cache>,
     pub(super) block: B256,
-    accounts: AddressMap<(Account, AccountInfo)>,
+    accounts: AddressMap<AccountInfo>,
     slots: AddressMap<HashMap<U256, U256>>,
     pub(super) hashes: HashMap<u64, B256>,
     changed: AddressMap<Changed>,
@@ -62,7 +63,7 @@ impl View {
     }
 
     /// An account as the chain has it.
-    fn read(&mut self, address: Address) -> Result<&(Account, AccountInfo), Missing> {
+    fn read(&mut self, address: Address) -> Result<&AccountInfo, Missing> {
         // Looked up twice: a borrow that is returned on one way only cannot be held on the other.
         if !self.accounts.contains_key(&address) {
             let account = self.cache.account(self.block, address).ok_or(Missing::Account(address))?;
@@ -70,32 +71,28 @@ impl View {
                 KECCAK256_EMPTY => Bytecode::default(),
                 hash => self.cache.code(hash).ok_or(Missing::Code(address, hash))?,
             };
-            let Account { balance, nonce, code_hash, .. } = account;
+            let Account { balance, nonce, code_hash } = account;
             let info =
                 AccountInfo::default().with_balance(balance).with_nonce(nonce).with_code_and_hash(code, code_hash);
-            self.accounts.insert(address, (account, info));
+            self.accounts.insert(address, info);
         }
         self.accounts.get(&address).ok_or(Missing::Account(address))
     }
 
     /// An account as runs find it.
     pub(super) fn find(&mut self, address: Address) -> Result<AccountInfo, Missing> {
-        let Some(changed) = self.changed.get(&address) else { return Ok(self.read(address)?.1.clone()) };
+        let Some(changed) = self.changed.get(&address) else { return Ok(self.read(address)?.clone()) };
         let (balance, nonce, code) = (changed.balance, changed.nonce, changed.code.clone());
         if let (Some(balance), Some(nonce), Some(code)) = (balance, nonce, &code) {
             return Ok(AccountInfo::default().with_balance(balance).with_nonce(nonce).with_code(code.clone()));
         }
-        let mut info = self.read(address)?.1.clone();
+        let mut info = self.read(address)?.clone();
         info.balance = balance.unwrap_or(info.balance);
         info.nonce = nonce.unwrap_or(info.nonce);
         Ok(match code {
             Some(code) => info.with_code(code),
             None => info,
         })
-    }
-
-    pub(super) fn storage_of(&self, address: Address) -> Option<B256> {
-        self.cache.account(self.block, address).map(|account| account.storage)
     }
 
     pub(super) fn change(&mut self, account: &AccountOverride) {
@@ -168,12 +165,7 @@ impl Database for View {
         if let Some(value) = self.slots.get(&address).and_then(|slots| slots.get(&slot)) {
             return Ok(*value);
         }
-        let storage = self.read(address)?.0.storage;
-        let value = if storage == super::read::EMPTY_ROOT {
-            U256::ZERO
-        } else {
-            self.cache.slot(address, storage, slot).ok_or(Missing::Slot(address, slot))?
-        };
+        let value = self.cache.slot(self.block, address, slot).ok_or(Missing::Slot(address, slot))?;
         self.slots.entry(address).or_default().insert(slot, value);
         Ok(value)
     }

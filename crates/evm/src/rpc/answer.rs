@@ -45,12 +45,23 @@ impl Failure {
     }
 }
 
+/// What is asked: a method, and its parameters.
+pub(crate) type Question = (&'static str, Value);
+
 pub(crate) fn request(method: &str, params: &Value) -> Vec<u8> {
     json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string().into_bytes()
 }
 
+/// Many questions in one body; each one's number is its place.
+pub(crate) fn requests(questions: &[Question]) -> Vec<u8> {
+    let request = |(place, (method, params)): (usize, &Question)| json!({ "jsonrpc": "2.0", "id": place, "method": method, "params": params });
+    Value::Array(questions.iter().enumerate().map(request).collect()).to_string().into_bytes()
+}
+
 #[derive(Deserialize)]
 struct Answer<'a> {
+    #[serde(default)]
+    id: Value,
     #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
     error: Option<Error>,
@@ -72,13 +83,47 @@ struct Error {
 
 /// Reads an answer to `method` as a `T`.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8], label: &str, method: &str) -> Result<T, Failure> {
-    let garbage = |why: String| {
-        Failure::Endpoint(
-            Fault::upstream(format!("endpoint {label} answered {method} with something that is no answer: {why}"))
-                .hint("is it a node's JSON-RPC endpoint"),
-        )
-    };
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| garbage(error.to_string()))?;
+    let answer = serde_json::from_slice(body).map_err(|error| garbage(label, method, &error.to_string()))?;
+    read(answer, label, method)
+}
+
+/// Reads the answers to many questions, in the questions' order, whatever order they come in; `None` when the endpoint does not take many at
+/// once, which it says with one answer to all of them.
+pub(crate) fn parse_all<T: DeserializeOwned>(
+    body: &[u8],
+    label: &str,
+    questions: &[Question],
+) -> Result<Option<Vec<T>>, Failure> {
+    const MANY: &str = "many questions";
+    if body.trim_ascii_start().first() != Some(&b'[') {
+        return match parse::<Value>(body, label, MANY) {
+            Err(failure @ Failure::Endpoint(_)) => Err(failure),
+            _ => Ok(None),
+        };
+    }
+    let unread = |error: serde_json::Error| garbage(label, MANY, &error.to_string());
+    let mut answers: Vec<Answer<'_>> = serde_json::from_slice(body).map_err(unread)?;
+    answers.sort_by_key(|answer| answer.id.as_u64());
+    let numbered = answers.iter().map(|answer| answer.id.as_u64()).eq((0..questions.len() as u64).map(Some));
+    if !numbered {
+        return Err(garbage(label, MANY, "there is not one answer to each"));
+    }
+    answers
+        .into_iter()
+        .zip(questions)
+        .map(|(answer, (method, _))| read(answer, label, method))
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
+
+fn garbage(label: &str, method: &str, why: &str) -> Failure {
+    Failure::Endpoint(
+        Fault::upstream(format!("endpoint {label} answered {method} with something that is no answer: {why}"))
+            .hint("is it a node's JSON-RPC endpoint"),
+    )
+}
+
+fn read<T: DeserializeOwned>(answer: Answer<'_>, label: &str, method: &str) -> Result<T, Failure> {
     match answer {
         Answer { error: Some(error), .. } => Err(judge(error, label, method)),
         Answer { result: Some(result), .. } => serde_json::from_str(result.get()).map_err(|error| {
@@ -87,10 +132,10 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8], label: &str, method: &str)
             } else if result.get() == "null" {
                 Failure::Elsewhere(Fault::not_found(format!("endpoint {label} has nothing to answer {method} with")))
             } else {
-                garbage(error.to_string())
+                garbage(label, method, &error.to_string())
             }
         }),
-        Answer { .. } => Err(garbage("neither a result nor an error".into())),
+        Answer { .. } => Err(garbage(label, method, "neither a result nor an error")),
     }
 }
 

@@ -87,7 +87,7 @@ impl Http {
         &self,
         target: &Target,
         header: Option<(HeaderName, HeaderValue)>,
-        body: Vec<u8>,
+        body: impl Into<Bytes>,
         limit: Duration,
     ) -> Result<Bytes> {
         let label = &target.label;
@@ -99,7 +99,7 @@ impl Http {
             request = request.header(name, value);
         }
         let request = request
-            .body(Full::new(Bytes::from(body)))
+            .body(Full::new(body.into()))
             .map_err(|error| Fault::internal(format!("cannot make a request to {label}: {error}")))?;
         let exchange = async {
             let response = self.client.request(request).await.map_err(|error| {

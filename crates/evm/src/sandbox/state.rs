@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Bytes, U64};
@@ -22,11 +23,16 @@ pub(crate) struct Store {
     folder: PathBuf,
     /// The height of the state last saved.
     saved: Mutex<Option<u64>>,
+    /// Whether the chain was told to make no blocks, and not yet to make them again.
+    held: AtomicBool,
 }
+
+/// How often is dumped because a block came in between: one may be under way even when the chain was told to make none.
+const DUMPS_MAX: usize = 3;
 
 impl Store {
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, saved: Mutex::new(None) }
+        Self { folder, saved: Mutex::new(None), held: AtomicBool::new(false) }
     }
 
     /// Where anvil puts old states that do not fit its memory.
@@ -69,6 +75,7 @@ impl Store {
 
     async fn try_restore(&self, rpc: &Rpc, made_of: Hash) -> Result<Option<Record>> {
         *self.saved.lock() = None;
+        self.held.store(false, Ordering::Relaxed);
         let (Some(chain), Some(record)) = (read(&self.chain()).await?, self.record().await?) else { return Ok(None) };
         if record.made_of != made_of {
             return Err(Fault::unavailable("the saved state is of another market than this version makes"));
@@ -93,10 +100,11 @@ impl Store {
         write(&self.market(), &text).await
     }
 
-    /// Saves the chain's state if it grew since. Returns how long it took; a failure is logged and the next save tries again.
-    pub(super) async fn save_if_changed(&self, rpc: &Rpc) -> Duration {
+    /// Saves the chain's state if it grew since; where blocks come all the time and `hold` allows it, none is made meanwhile. Returns how long it
+    /// took; a failure is logged and the next save tries again.
+    pub(super) async fn save_if_changed(&self, rpc: &Rpc, hold: bool) -> Duration {
         let began = Instant::now();
-        if let Err(fault) = self.try_save(rpc).await {
+        if let Err(fault) = self.try_save(rpc, hold).await {
             tracing::warn!(error = %fault, "the sandbox's state could not be saved");
         }
         began.elapsed()
@@ -105,24 +113,58 @@ impl Store {
     /// Saves at once; `None` when a block was being made.
     #[cfg(test)]
     pub(crate) async fn save_now(&self, rpc: &Rpc) -> Option<()> {
-        self.try_save(rpc).await.unwrap();
+        self.try_save(rpc, false).await.unwrap();
         (*self.saved.lock()).map(|_| ())
     }
 
-    async fn try_save(&self, rpc: &Rpc) -> Result<()> {
-        let before = height(rpc).await?;
-        if *self.saved.lock() == Some(before) {
+    /// Accounts and blocks must belong together: a state in which a block was made meanwhile is none.
+    async fn try_save(&self, rpc: &Rpc, hold: bool) -> Result<()> {
+        let now = height(rpc).await?;
+        if *self.saved.lock() == Some(now) {
             return Ok(());
         }
-        let state: Bytes = rpc.read("anvil_dumpState", json!([])).await?;
-        if height(rpc).await? != before {
-            // A block was being made: accounts and blocks may not belong together. The next save will find it quieter.
-            return Ok(());
+        let mut dumped = dump(rpc).await?;
+        if dumped.is_none() && hold {
+            self.held.store(true, Ordering::Relaxed);
+            rpc.once::<Option<bool>>("evm_setAutomine", json!([false])).await?;
         }
-        write(&self.chain(), &state).await?;
-        *self.saved.lock() = Some(before);
+        if self.held.load(Ordering::Relaxed) {
+            let held = dump(rpc).await;
+            resume(rpc).await?;
+            self.held.store(false, Ordering::Relaxed);
+            dumped = held?;
+        }
+        if let Some((height, state)) = dumped {
+            write(&self.chain(), &state).await?;
+            *self.saved.lock() = Some(height);
+        }
         Ok(())
     }
+}
+
+/// The chain's state, and its height; `None` when blocks were made all the time.
+async fn dump(rpc: &Rpc) -> Result<Option<(u64, Bytes)>> {
+    for _ in 0..DUMPS_MAX {
+        let before = height(rpc).await?;
+        let state: Bytes = rpc.read("anvil_dumpState", json!([])).await?;
+        if height(rpc).await? == before {
+            return Ok(Some((before, state)));
+        }
+    }
+    Ok(None)
+}
+
+/// Has blocks made again, of what was sent meanwhile too.
+async fn resume(rpc: &Rpc) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Pool {
+        pending: U64,
+    }
+    rpc.once::<Option<bool>>("evm_setAutomine", json!([true])).await?;
+    if !rpc.read::<Pool>("txpool_status", json!([])).await?.pending.is_zero() {
+        rpc.once::<serde_json::Value>("evm_mine", json!([])).await?;
+    }
+    Ok(())
 }
 
 async fn height(rpc: &Rpc) -> Result<u64> {

@@ -55,6 +55,18 @@ impl Proxy {
 
 async fn answer(node: &Target, rules: &Mutex<Rule>, body: Vec<u8>) -> Value {
     let request: Value = serde_json::from_slice(&body).unwrap();
+    if let Value::Array(requests) = request {
+        // Many at once, each as if it were alone. Where the rule says so of all of them, there is one answer to all.
+        if let Act::Error(code, message) = rules.lock()("batch", &Value::Null) {
+            return json!({ "jsonrpc": "2.0", "id": null, "error": { "code": code, "message": message } });
+        }
+        let each = requests.into_iter().map(|request| async move {
+            let mut answer = Box::pin(answer(node, rules, request.to_string().into_bytes())).await;
+            answer["id"] = request["id"].clone();
+            answer
+        });
+        return Value::Array(futures_util::future::join_all(each).await);
+    }
     let act = rules.lock()(request["method"].as_str().unwrap(), &request["params"]);
     let pass = async || -> Value {
         let answer = Http::new().post(node, None, body, Duration::from_secs(10)).await.unwrap();

@@ -1,11 +1,11 @@
 //! The fleet on its sandbox by itself: finds, checks, executes, books; and the books are what the chain says.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Fleet, LIMIT, tools, wait_for};
+use crate::harness::{Fleet, LIMIT, http, process, tools, wait_for};
 
 /// How long the fleet may take for some trades, on a machine that has more to do.
 const TIME: Duration = Duration::from_secs(90);
@@ -130,12 +130,123 @@ fn the_books_are_what_the_chain_says_to_the_wei_through_a_restart() {
     let old = json!({ "limits": { "pool_age_min_seconds": 1 }, "reason": "a test" });
     fleet.call("risk-management__set_limits", old);
     traded(&fleet, 3);
-    // Stopped in order, so that the sandbox comes back as it was: in such a hurry a killed one may have saved nothing, and begins anew.
     fleet.process.signal(libc::SIGTERM);
     assert!(fleet.process.wait(LIMIT).success());
     fleet.process = fleet.home.start(&["up"]);
     traded(&fleet, 3);
     books_are_the_chains(&fleet);
+}
+
+/// When the sandbox's state was saved last.
+fn saved(fleet: &Fleet) -> Option<SystemTime> {
+    std::fs::metadata(fleet.home.path("data/sandbox/chain.gz")).ok()?.modified().ok()
+}
+
+/// Waits until the sandbox's state is saved anew, while blocks come.
+fn saved_anew(fleet: &Fleet) {
+    let before = saved(fleet);
+    wait_for("the sandbox is saved", TIME, || (saved(fleet) != before).then_some(()));
+}
+
+#[test]
+fn the_books_are_what_the_chain_says_though_the_chain_and_then_the_fleet_are_killed() {
+    let Some(()) = tools::anvil() else { return };
+    let mut fleet = Fleet::start(&[], CONFIG);
+    traded(&fleet, 2);
+    saved_anew(&fleet);
+    let chains = |fleet: &Fleet| fleet.process.children().into_iter().filter(|(_, line)| line.contains("anvil"));
+    let (pid, _) = chains(&fleet).next().expect("anvil is a child of the fleet");
+    process::send(pid, libc::SIGKILL);
+    wait_for("the chain is back", TIME, || chains(&fleet).find(|(now, _)| *now != pid));
+    traded(&fleet, 2);
+    saved_anew(&fleet);
+    fleet.process.kill();
+    fleet.process = fleet.home.start(&["up"]);
+    traded(&fleet, 2);
+    books_are_the_chains(&fleet);
+}
+
+#[test]
+fn a_sandbox_that_nothing_is_left_of_is_followed_by_one_with_books_of_its_own() {
+    let Some(()) = tools::anvil() else { return };
+    let mut fleet = Fleet::start(&[], CONFIG);
+    let mine = json!({ "limits": { "pool_age_min_seconds": 1 }, "reason": "a test" });
+    fleet.call("risk-management__set_limits", mine);
+    traded(&fleet, 2);
+    fleet.process.kill();
+    // As if it had been killed before anything was saved.
+    std::fs::remove_dir_all(fleet.home.path("data/sandbox")).unwrap();
+    fleet.process = fleet.home.start(&["up"]);
+    traded(&fleet, 2);
+    books_are_the_chains(&fleet);
+    let limits = fleet.call("risk-management__get_limits", json!({}));
+    assert_eq!(limits["limits"]["pool_age_min_seconds"], 1, "what people set stays: {limits}");
+}
+
+/// A request of the sandbox's own chain.
+fn anvil(fleet: &Fleet, method: &str, params: &Value) -> Value {
+    let status = fleet.call("blockchain-integration__chain_status", json!({}));
+    let url = format!("http://{}", status["endpoints"][0]["endpoint"].as_str().unwrap());
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
+    http::send("POST", &url, &[("content-type", "application/json")], body.as_bytes()).json()
+}
+
+/// Takes the newest trade that is in a block out of it again, by a reorganisation. Returns its transaction.
+fn take_a_trade_back(fleet: &Fleet) -> Value {
+    wait_for("a trade leaves the chain", TIME, || {
+        let trades = pages(fleet, json!({ "mode": "live" }), "trades");
+        let newest = trades.iter().rev().find(|trade| trade["outcome"] == "filled")?;
+        let number = newest["block"].as_u64().unwrap();
+        let hash = |number: u64| {
+            let block = anvil(fleet, "eth_getBlockByNumber", &json!([format!("{number:#x}"), false]));
+            block["result"]["hash"].clone()
+        };
+        let before = hash(number);
+        // The chain goes on meanwhile: some blocks more, and if they were not enough, again.
+        let depth = block(fleet).saturating_sub(number) + 10;
+        anvil(fleet, "anvil_reorg", &json!([depth, []]));
+        (hash(number) != before).then(|| newest["transaction"].clone())
+    })
+}
+
+#[test]
+fn a_trade_that_a_reorganisation_takes_back_is_an_alert_and_off_the_books_and_the_next_one_works() {
+    let Some(()) = tools::anvil() else { return };
+    let quick = "[servers.monitoring]\nscrape_seconds = 1\n[agents.monitoring]\nevaluate_seconds = 1\n";
+    let fleet = Fleet::start(&[], &format!("{CONFIG}{quick}"));
+    traded(&fleet, 2);
+    wait_for("the chain is long enough", TIME, || (block(&fleet) > 60).then_some(()));
+    let count = json!({ "query": "sum(flotilla_trades_taken_back_total)" });
+    wait_for("none was taken back as yet", TIME, || {
+        (fleet.call("monitoring__query_metrics", count.clone())["series"][0]["value"] == 0.0).then_some(())
+    });
+    let transaction = take_a_trade_back(&fleet);
+    let alert = wait_for("the alert fires", TIME, || {
+        let alerts = fleet.call("monitoring__list_alerts", json!({ "rule": "trade-taken-back" }));
+        alerts["alerts"].as_array().unwrap().first().cloned()
+    });
+    assert_eq!((&alert["state"], &alert["severity"]), (&json!("firing"), &json!("critical")), "{alert}");
+    // What it had brought is reversed in the journal, entry against entry.
+    let journal = pages(&fleet, json!({ "mode": "live", "journal": true }), "journal");
+    let of = |entry: &&Value| entry["transaction"] == transaction;
+    let booked: Vec<&Value> = journal.iter().filter(of).filter(|entry| entry["reverses"].is_null()).collect();
+    let reversed = |entry: &&Value| journal.iter().any(|other| other["reverses"] == entry["number"]);
+    assert!(booked.first().is_some_and(reversed), "{journal:?}");
+    // The next ones work, under the right nonces: each that the chain has is one of our transactions'.
+    traded(&fleet, 2);
+    books_are_the_chains(&fleet);
+    let (mut mined, mut request) = (BTreeSet::new(), json!({ "limit": 200 }));
+    loop {
+        let page = fleet.call("execution__history", request.clone());
+        let settled = page["submissions"].as_array().unwrap().iter().filter(|one| one["transaction"].is_string());
+        mined.extend(settled.map(|one| one["nonce"].as_u64().unwrap()));
+        match page["next"].as_str() {
+            Some(next) => request["cursor"] = json!(next),
+            None => break,
+        }
+    }
+    let nonce = fleet.call("execution__wallet", json!({}))["nonce"].as_u64().unwrap();
+    assert!(mined.iter().copied().eq(0..nonce), "{nonce} transactions, {mined:?}");
 }
 
 #[test]

@@ -102,8 +102,8 @@ impl Head {
     }
 }
 
-/// The state after one block, held in this process. It is of that block for ever: for the next, take another fork; what did not change is
-/// found in memory again.
+/// The state after one block, held in this process. It is of that block for ever: for the next, take another fork; what was asked for at the one
+/// before is read there in one go.
 #[async_trait]
 pub trait Fork: Send {
     /// The block whose state this is.

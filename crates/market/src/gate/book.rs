@@ -7,7 +7,7 @@ use kernel::{Fault, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Gate, Mode, parse};
+use super::{Gate, Mode, parse, place};
 use crate::risk::Money;
 
 /// Most rows one question reads.
@@ -62,9 +62,9 @@ pub struct DayRow {
 }
 
 impl DayRow {
-    pub(super) fn key(mode: Mode, day: i64, strategy: &str, pair: &str) -> String {
+    pub(super) fn key(realm: &str, mode: Mode, day: i64, strategy: &str, pair: &str) -> String {
         // A pair may hold a slash; a strategy's name does not, and both come last.
-        format!("{}{day:07}/{strategy}/{pair}", prefix(mode))
+        place(realm, &format!("{}{day:07}/{strategy}/{pair}", prefix(mode)))
     }
 
     fn read(prefix: &str, key: &str, value: &str) -> Result<Self> {
@@ -87,7 +87,7 @@ impl Gate {
     /// # Errors
     /// [`Code::TooLarge`](kernel::Code::TooLarge) when there are too many rows.
     pub async fn days(&self, mode: Mode, first: i64, last: i64) -> Result<Vec<DayRow>> {
-        let prefix = prefix(mode);
+        let prefix = place(&self.realm().await?, &prefix(mode));
         let mut after = format!("{prefix}{:07}", first.max(0));
         let mut rows = Vec::new();
         loop {

@@ -1,11 +1,13 @@
 //! What people set: limits, trading state, kill switch, mode, strategies. Each is one commit on the desk.
 
-use kernel::store::{Expect, LIST_MAX, Write};
+use kernel::store::{COMMIT_MAX, Expect, LIST_MAX, Write};
 use kernel::{Fault, Result, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Desk, Gate, Kill, LimitsRecord, Mode, Read, STRATEGIES, Set, StrategyState, contended, parse};
+use super::{
+    Books, Desk, Gate, Kill, LimitsRecord, Mode, Read, STRATEGIES, Set, StrategyState, contended, parse, place,
+};
 use crate::risk::{LimitsChange, TradingState};
 
 /// How long a confirmation of live mode may be used, in milliseconds.
@@ -45,6 +47,30 @@ impl Gate {
             writes.extend(more);
             if self.commit(writes).await? {
                 return Ok(answer);
+            }
+        }
+        Err(contended())
+    }
+
+    /// Begins new books, if they are not of this realm yet: a sandbox that was made anew. What the old ones hold open can never be settled and
+    /// is let go; what people set stays as it is. The old books are kept as long as trades are, and nobody reads them.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn begin(&self, realm: &str) -> Result<()> {
+        for _ in 0..super::TRIES_MAX {
+            let Read { mut desk, expect } = self.read().await?;
+            if desk.realm == realm {
+                return Ok(());
+            }
+            let open = self.store.list(self.space, &place(&desk.realm, "open/"), None, COMMIT_MAX - 1).await?;
+            let gone = open.iter().map(|entry| Write::delete(self.space, &entry.key));
+            (desk.paper, desk.live) = (Books::default(), Books::default());
+            realm.clone_into(&mut desk.realm);
+            let mut writes = vec![self.put(super::DESK, &desk)?.expecting(expect)];
+            writes.extend(gone);
+            if self.commit(writes).await? {
+                return Ok(());
             }
         }
         Err(contended())

@@ -123,6 +123,9 @@ pub struct Books {
 /// All that a verdict depends on beside the trade: one entry of the store, so that one revision stands for all of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Desk {
+    /// Whose books they are: the sandbox that they began with; empty where there is no such thing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub realm: String,
     /// The limits in force.
     pub limits: LimitsRecord,
     /// Whether trades are made at all.

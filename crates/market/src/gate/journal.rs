@@ -2,8 +2,9 @@
 
 use kernel::store::{LIST_MAX, Write};
 use kernel::{Fault, Result};
+use serde::de::DeserializeOwned;
 
-use super::{Desk, Gate, Mode, Outcome, SETTLED_KEPT_MS, Trade, parse};
+use super::{Desk, Gate, Mode, Outcome, SETTLED_KEPT_MS, Trade, parse, place};
 use crate::ledger::{Entry, Postings, Unit};
 
 /// What a new entry is: the writes that make it, and its key; none where nothing moved.
@@ -36,7 +37,7 @@ impl Gate {
 
     /// Reverses the entry under `key`.
     pub(super) async fn reverse(&self, desk: &mut Desk, mode: Mode, key: &str) -> Result<Entered> {
-        let Some(entry) = self.value::<Entry>(key).await? else {
+        let Some(entry) = self.value::<Entry>(&place(&desk.realm, key)).await? else {
             return Err(Fault::internal(format!("`{key}` of the risk gate is named and not there")));
         };
         let (reverses, postings) = (Some(entry.number), entry.postings.reversed());
@@ -51,9 +52,9 @@ impl Gate {
         *entries += 1;
         entry.number = *entries;
         let key = format!("{}/{:012}", Self::journal_since(mode, entry.at_ms), entry.number);
-        let mut writes = vec![self.put(&key, &entry)?.expiring_at(entry.at_ms + SETTLED_KEPT_MS)];
+        let mut writes = vec![self.put(&place(&desk.realm, &key), &entry)?.expiring_at(entry.at_ms + SETTLED_KEPT_MS)];
         for (unit, moved) in entry.postings.by_unit() {
-            let row = balance_key(mode, unit);
+            let row = place(&desk.realm, &balance_key(mode, unit));
             let mut balance: Postings = self.value(&row).await?.unwrap_or_default();
             balance.add(&moved);
             writes.push(self.put(&row, &balance)?);
@@ -66,7 +67,8 @@ impl Gate {
     /// # Errors
     /// [`Code::TooLarge`](kernel::Code::TooLarge) when more units moved than one list has.
     pub async fn balances(&self, mode: Mode) -> Result<Postings> {
-        let rows = self.store.list(self.space, &format!("ledger/{}/", mode.as_str()), None, LIST_MAX).await?;
+        let prefix = place(&self.realm().await?, &format!("ledger/{}/", mode.as_str()));
+        let rows = self.store.list(self.space, &prefix, None, LIST_MAX).await?;
         if rows.len() == LIST_MAX {
             return Err(Fault::too_large(format!("balances of {LIST_MAX} units or more")));
         }
@@ -80,8 +82,24 @@ impl Gate {
     /// Entries of a mode's journal, the oldest first, after `after` (a key), at most `limit`, each with its key. They are kept as long as
     /// trades are.
     pub async fn journal(&self, mode: Mode, after: Option<&str>, limit: usize) -> Result<Vec<(String, Entry)>> {
-        let entries = self.store.list(self.space, &prefix(mode), after, limit).await?;
-        entries.into_iter().map(|entry| Ok((entry.key.clone(), parse(&entry.key, &entry.value)?))).collect()
+        self.page(&prefix(mode), after, limit).await
+    }
+
+    /// Values of the books' realm under `prefix`, with their keys in it.
+    pub(super) async fn page<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, T)>> {
+        let realm = self.realm().await?;
+        let after = after.map(|after| place(&realm, after));
+        let entries = self.store.list(self.space, &place(&realm, prefix), after.as_deref(), limit).await?;
+        let outside = place(&realm, "").len();
+        entries
+            .into_iter()
+            .map(|entry| Ok((entry.key[outside..].to_owned(), parse(&entry.key, &entry.value)?)))
+            .collect()
     }
 
     /// The key before every entry that was written at `at_ms` or later.

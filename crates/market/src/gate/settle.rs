@@ -7,7 +7,7 @@ use super::book::{DayRow, LedgerRow};
 use super::journal::Entered;
 use super::{
     Fill, Gate, Mode, OPEN_MAX, Outcome, Read, Reservation, SETTLED_KEPT_MS, Trade, check_id, contended, day, done_key,
-    open_key, parse,
+    open_key, place,
 };
 use crate::risk::{Money, Proposal};
 
@@ -58,12 +58,13 @@ impl Gate {
     pub async fn settlement(&self, id: &str, outcome: &Outcome) -> Result<(Trade, Vec<Write>)> {
         check_id(id)?;
         let mut read = self.read().await?;
-        let Some(reservation) = self.value::<Reservation>(&open_key(id)).await? else {
-            return Ok((self.ended(id, outcome).await?, Vec::new()));
+        let open_key = open_key(&read.desk.realm, id);
+        let Some(reservation) = self.value::<Reservation>(&open_key).await? else {
+            return Ok((self.ended(&read.desk.realm, id, outcome).await?, Vec::new()));
         };
         read.desk.book_mut(reservation.mode).open.remove(&reservation.trade);
         let (trade, mut writes) = self.booking(read, reservation, outcome).await?;
-        writes.push(Write::delete(self.space, &open_key(id)));
+        writes.push(Write::delete(self.space, &open_key));
         Ok((trade, writes))
     }
 
@@ -97,16 +98,16 @@ impl Gate {
         }
         let key = trade_key(&trade);
         let kept_until = now_ms + SETTLED_KEPT_MS;
-        let done_key = done_key(&trade.id);
+        let done_key = done_key(&desk.realm, &trade.id);
         let Entered { key: entry_key, writes: entered } = self.enter(&mut desk, &trade).await?;
         let done = Done { trade_key: key.clone(), entry_key, reservation };
         let mut writes = vec![
             self.put(super::DESK, &desk)?.expecting(expect),
             self.put(&done_key, &done)?.expiring_at(kept_until),
-            self.put(&key, &trade)?.expiring_at(kept_until),
+            self.put(&place(&desk.realm, &key), &trade)?.expiring_at(kept_until),
         ];
         writes.extend(entered);
-        writes.extend(self.row(&trade, Direction::In).await?);
+        writes.extend(self.row(&desk.realm, &trade, Direction::In).await?);
         Ok((trade, writes))
     }
 
@@ -136,11 +137,12 @@ impl Gate {
     pub async fn taking_back(&self, id: &str) -> Result<(Reservation, Vec<Write>)> {
         check_id(id)?;
         let Read { mut desk, expect } = self.read().await?;
-        let Some(done) = self.value::<Done>(&done_key(id)).await? else {
+        let realm = desk.realm.clone();
+        let Some(done) = self.value::<Done>(&done_key(&realm, id)).await? else {
             let ended = Fault::not_found(format!("no trade `{id}` has ended"));
             return Err(ended.hint("only what was settled is taken back, once"));
         };
-        let Some(trade) = self.value::<Trade>(&done.trade_key).await? else {
+        let Some(trade) = self.value::<Trade>(&place(&realm, &done.trade_key)).await? else {
             return Err(Fault::internal(format!("the trade `{id}` has an end and no row")));
         };
         let Done { trade_key, entry_key, reservation } = done;
@@ -159,21 +161,21 @@ impl Gate {
         };
         let mut writes = vec![
             self.put(super::DESK, &desk)?.expecting(expect),
-            self.put(&open_key(id), &reservation)?.expecting(Expect::Absent),
-            Write::delete(self.space, &done_key(id)),
-            Write::delete(self.space, &trade_key),
+            self.put(&open_key(&realm, id), &reservation)?.expecting(Expect::Absent),
+            Write::delete(self.space, &done_key(&realm, id)),
+            Write::delete(self.space, &place(&realm, &trade_key)),
         ];
         writes.extend(reversed.writes);
-        writes.extend(self.row(&trade, Direction::Back).await?);
+        writes.extend(self.row(&realm, &trade, Direction::Back).await?);
         Ok((reservation, writes))
     }
 
     /// The answer to an end that is told again.
-    async fn ended(&self, id: &str, outcome: &Outcome) -> Result<Trade> {
-        let Some(done) = self.value::<Done>(&done_key(id)).await? else {
+    async fn ended(&self, realm: &str, id: &str, outcome: &Outcome) -> Result<Trade> {
+        let Some(done) = self.value::<Done>(&done_key(realm, id)).await? else {
             return Err(Fault::not_found(format!("nothing is reserved under `{id}`")).hint("reserve it first"));
         };
-        match self.value::<Trade>(&done.trade_key).await? {
+        match self.value::<Trade>(&place(realm, &done.trade_key)).await? {
             Some(trade) if trade.outcome == *outcome => Ok(trade),
             Some(trade) => Err(Fault::conflict(format!("the trade `{id}` ended otherwise"))
                 .hint("take_back what a reorganisation undid, then settle it anew")
@@ -183,9 +185,9 @@ impl Gate {
     }
 
     /// The sums of its day that a trade changes. Read and written under the desk's revision, as every change of them is.
-    async fn row(&self, trade: &Trade, direction: Direction) -> Result<Option<Write>> {
+    async fn row(&self, realm: &str, trade: &Trade, direction: Direction) -> Result<Option<Write>> {
         let (Outcome::Filled(fill) | Outcome::Failed(fill)) = &trade.outcome else { return Ok(None) };
-        let key = DayRow::key(trade.mode, day(trade.ended_ms), &trade.strategy, &trade.pair);
+        let key = DayRow::key(realm, trade.mode, day(trade.ended_ms), &trade.strategy, &trade.pair);
         let mut row: LedgerRow = self.value(&key).await?.unwrap_or_default();
         let sign = |value: Money| match direction {
             Direction::In => value,
@@ -209,16 +211,16 @@ impl Gate {
     /// The ended trade of this id; `None` when there is none.
     pub async fn trade(&self, id: &str) -> Result<Option<Trade>> {
         check_id(id)?;
-        match self.value::<Done>(&done_key(id)).await? {
-            Some(done) => self.value(&done.trade_key).await,
+        let realm = self.realm().await?;
+        match self.value::<Done>(&done_key(&realm, id)).await? {
+            Some(done) => self.value(&place(&realm, &done.trade_key)).await,
             None => Ok(None),
         }
     }
 
     /// Ended trades, the oldest first, after `after` (a [`Gate::trades`] key), at most `limit`, each with its key.
     pub async fn trades(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, Trade)>> {
-        let entries = self.store.list(self.space, TRADES, after, limit).await?;
-        entries.into_iter().map(|entry| Ok((entry.key.clone(), parse(&entry.key, &entry.value)?))).collect()
+        self.page(TRADES, after, limit).await
     }
 
     /// The key before every trade that ended at `at_ms` or later.

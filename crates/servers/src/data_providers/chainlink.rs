@@ -4,13 +4,13 @@
 //! An answer is unsound when it is not positive, its round is not complete (`updatedAt` 0), it was carried over from an earlier round
 //! (`answeredInRound` before `roundId`), it is older than the feed's heartbeat allows, or its time lies in the future.
 
-use kernel::chain::{Address, Amount, BlockId};
+use kernel::chain::{Address, Amount};
 use kernel::{Decimal, Fault};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use super::onchain::{ETHEREUM, value};
+use super::onchain::{ETHEREUM, Moment, value};
 use super::pair::{Pair, Symbols};
 use super::source::Tick;
 
@@ -132,11 +132,11 @@ impl Engine {
     }
 
     /// The feed's price as a source's answer.
-    pub(super) async fn chainlink(&self, pair: &Symbols) -> Result<Tick, Fault> {
+    pub(super) async fn chainlink(&self, pair: &Symbols, at: Option<&Moment>) -> Result<Tick, Fault> {
         let wanted = pair.to_string();
         let feed = self.feeds().await?.into_iter().find(|feed| feed.pair.to_string() == wanted);
         let feed = feed.ok_or_else(|| Fault::not_found(format!("no feed for {wanted} is known on this chain")))?;
-        let round = self.round(feed.address, Some(&feed)).await?;
+        let round = self.round(feed.address, Some(&feed), &self.on_chain.moment(at).await?).await?;
         Ok(Tick {
             price: round.price.unwrap_or_default(),
             at_ms: i64::try_from(round.updated_at_seconds).unwrap_or(i64::MAX / 1_000).saturating_mul(1_000),
@@ -165,20 +165,19 @@ impl Engine {
             }
             (None, Some(address)) => {
                 let known = feeds.iter().find(|feed| feed.address == address);
-                return self.round(address, known).await;
+                return self.round(address, known, &self.on_chain.now().await?).await;
             }
             _ => return Err(Fault::invalid("give a pair or a feed, one of them").hint("{\"pair\": \"ETH/USD\"}")),
         };
-        self.round(feed.address, Some(feed)).await
+        self.round(feed.address, Some(feed), &self.on_chain.now().await?).await
     }
 
-    async fn round(&self, address: Address, feed: Option<&Feed>) -> Result<OraclePrice, Fault> {
-        let head = self.on_chain.head().await?;
-        let at = BlockId::Number(head.number);
+    async fn round(&self, address: Address, feed: Option<&Feed>, moment: &Moment) -> Result<OraclePrice, Fault> {
+        let head = &moment.head;
         let (round, decimals, description) = tokio::try_join!(
-            self.on_chain.read(address, LATEST, &[], at),
-            self.on_chain.read(address, DECIMALS, &[], at),
-            self.on_chain.read(address, DESCRIPTION, &[], at),
+            self.on_chain.read_at(moment, address, LATEST, &[]),
+            self.on_chain.read_at(moment, address, DECIMALS, &[]),
+            self.on_chain.read_at(moment, address, DESCRIPTION, &[]),
         )?;
         let (answer, decimals, description) =
             (value::<String>(&round, 1)?, value::<u8>(&decimals, 0)?, value::<String>(&description, 0)?);

@@ -12,12 +12,13 @@ use kernel::prices::{Asset, Prices, ReferencePrice};
 use kernel::store::{Expect, Store, Write};
 use kernel::{Clock, Code, Fault, Result};
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 use super::Config;
 use super::aggregate::{Given, Judged, Verdict, judge};
 use super::exchange::client::{Asking, Client};
 use super::exchange::{self, Coingecko, Exchange, Get};
-use super::onchain::OnChain;
+use super::onchain::{Moment, OnChain};
 use super::pair::{Pair, Symbols, symbol};
 use super::pools;
 use super::price::{PriceAnswer, SourceAnswer};
@@ -26,6 +27,8 @@ use crate::outbound::{Allowed, Reach};
 
 /// Where changes of sources are kept in the store, by their names.
 const SPACE: &str = "data-providers";
+/// For how long prices that the fleet itself goes by are kept, at most: until the next block is seen. Their age is told all the same.
+const KEPT_MS: i64 = 1_000;
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: u64 = 4_096;
 
@@ -49,6 +52,14 @@ pub struct Engine {
     store: Arc<dyn Store>,
     clients: BTreeMap<SourceName, (Client, Box<dyn Exchange>)>,
     allowed: Vec<Allowed>,
+    kept: tokio::sync::Mutex<Option<Arc<Kept>>>,
+}
+
+/// The prices that the fleet goes by after a block, each read once.
+struct Kept {
+    moment: Moment,
+    since_ms: i64,
+    prices: Mutex<HashMap<Pair, Arc<OnceCell<ReferencePrice>>>>,
 }
 
 /// How a source's asking went.
@@ -78,6 +89,7 @@ impl Engine {
             clients: SourceName::ALL.into_iter().filter_map(client).collect(),
             allowed: config.allow.iter().map(|text| text.parse()).collect::<Result<_>>()?,
             config,
+            kept: tokio::sync::Mutex::default(),
         })
     }
 
@@ -188,14 +200,21 @@ impl Engine {
     }
 
     /// Asks one source.
-    async fn ask(&self, source: SourceName, settings: Settings, pair: &Pair, symbols: Option<&Symbols>) -> Asked {
+    async fn ask(
+        &self,
+        source: SourceName,
+        settings: Settings,
+        pair: &Pair,
+        symbols: Option<&Symbols>,
+        moment: Option<&Moment>,
+    ) -> Asked {
         let began = Instant::now();
         let unknown = || Fault::not_found(format!("{source} goes by symbols, and the token's is not known"));
         let work = async {
             match source {
-                SourceName::UniswapV3 => self.uniswap_v3(pair).await,
-                SourceName::UniswapV2 => self.uniswap_v2(pair).await,
-                SourceName::Chainlink => self.chainlink(symbols.ok_or_else(unknown)?).await,
+                SourceName::UniswapV3 => self.uniswap_v3(pair, moment).await,
+                SourceName::UniswapV2 => self.uniswap_v2(pair, moment).await,
+                SourceName::Chainlink => self.chainlink(symbols.ok_or_else(unknown)?, moment).await,
                 _ => {
                     let symbols = symbols.ok_or_else(unknown)?;
                     let (get, read) = (
@@ -221,6 +240,11 @@ impl Engine {
     /// `not_found` when no source knows the pair, `unavailable` when those that do gave no answer that counts; each one's own answer is in
     /// the data.
     pub(super) async fn price(&self, pair: &Pair, only: &[SourceName]) -> Result<PriceAnswer> {
+        self.price_at(pair, only, None).await
+    }
+
+    /// The same, the chain's sources at this moment.
+    async fn price_at(&self, pair: &Pair, only: &[SourceName], moment: Option<&Moment>) -> Result<PriceAnswer> {
         let symbols = match self.symbols(pair).await {
             Ok(symbols) => symbols,
             // Without a chain there still are exchanges, for what is asked by symbols.
@@ -245,7 +269,7 @@ impl Engine {
         let mut outcomes = Vec::new();
         if only.is_empty() && self.on_chain.sandbox() {
             let (on_chain, off_chain): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(source, _)| source.on_chain());
-            outcomes = self.ask_all(on_chain, pair, symbols.as_ref()).await;
+            outcomes = self.ask_all(on_chain, pair, symbols.as_ref(), moment).await;
             let known = outcomes.iter().any(|asked| !is_unknown(&asked.outcome));
             if known {
                 let reason = "the sandbox's money is play money, its prices are on its chain";
@@ -257,7 +281,7 @@ impl Engine {
                 asked = off_chain;
             }
         }
-        outcomes.extend(self.ask_all(asked, pair, symbols.as_ref()).await);
+        outcomes.extend(self.ask_all(asked, pair, symbols.as_ref(), moment).await);
         self.answer(pair, outcomes, left_out)
     }
 
@@ -266,8 +290,25 @@ impl Engine {
         sources: Vec<(SourceName, Settings)>,
         pair: &Pair,
         symbols: Option<&Symbols>,
+        moment: Option<&Moment>,
     ) -> Vec<Asked> {
-        join_all(sources.into_iter().map(|(source, settings)| self.ask(source, settings, pair, symbols))).await
+        join_all(sources.into_iter().map(|(source, settings)| self.ask(source, settings, pair, symbols, moment))).await
+    }
+
+    /// What is kept of the block that head tracking saw last; nothing where it saw none, or its state cannot be had.
+    async fn kept(&self) -> Option<Arc<Kept>> {
+        let head = self.on_chain.chain.head()?;
+        let mut kept = self.kept.lock().await;
+        let now_ms = self.now_ms();
+        let fresh =
+            |kept: &&Arc<Kept>| kept.moment.head.hash == head.hash && (0..KEPT_MS).contains(&(now_ms - kept.since_ms));
+        if let Some(kept) = kept.as_ref().filter(fresh) {
+            return Some(Arc::clone(kept));
+        }
+        let moment = self.on_chain.seen(head).await.ok()?;
+        let new = Arc::new(Kept { moment, since_ms: now_ms, prices: Mutex::default() });
+        *kept = Some(Arc::clone(&new));
+        Some(new)
     }
 
     fn answer(&self, pair: &Pair, outcomes: Vec<Asked>, left_out: Vec<SourceAnswer>) -> Result<PriceAnswer> {
@@ -325,6 +366,11 @@ fn shown(outcomes: Vec<Asked>, judged: &Judged, now_ms: i64) -> Vec<SourceAnswer
 #[async_trait]
 impl Prices for Engine {
     async fn reference(&self, asset: &Asset, currency: &str) -> Result<ReferencePrice> {
-        Ok(self.price(&Pair::of(asset.clone(), currency)?, &[]).await?.reference)
+        let pair = Pair::of(asset.clone(), currency)?;
+        let Some(kept) = self.kept().await else { return Ok(self.price(&pair, &[]).await?.reference) };
+        let cell = Arc::clone(kept.prices.lock().entry(pair.clone()).or_default());
+        let read = async || Ok::<_, Fault>(self.price_at(&pair, &[], Some(&kept.moment)).await?.reference);
+        let price = cell.get_or_try_init(read).await?;
+        Ok(ReferencePrice { age_ms: self.now_ms() - price.at_ms, ..price.clone() })
     }
 }

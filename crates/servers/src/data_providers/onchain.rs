@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use kernel::chain::{Abi, AbiValue, Address, BlockId, CallRequest, Chain, Head};
+use kernel::chain::{Abi, AbiValue, Address, BlockId, CallRequest, Chain, Data, Fork, Head, NextBlock};
 use kernel::{Clock, Fault};
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::pair::symbol;
 
@@ -32,6 +32,14 @@ pub(super) struct OnChain {
     chain_id: OnceCell<u64>,
     /// Tokens that the configuration knows.
     tokens: BTreeMap<String, Address>,
+}
+
+/// The chain after one block, as contracts are read.
+#[derive(Clone)]
+pub(super) struct Moment {
+    pub(super) head: Head,
+    /// Its state in this process, where much is read of the same block; else the node is asked for each.
+    fork: Option<Arc<Mutex<Box<dyn Fork>>>>,
 }
 
 impl OnChain {
@@ -76,9 +84,26 @@ impl OnChain {
         Ok(known)
     }
 
-    /// The newest block.
-    pub(super) async fn head(&self) -> Result<Head, Fault> {
-        Ok(self.chain.block(BlockId::Latest).await?.head)
+    /// The newest block, as the node has it.
+    pub(super) async fn now(&self) -> Result<Moment, Fault> {
+        Ok(Moment { head: self.chain.block(BlockId::Latest).await?.head, fork: None })
+    }
+
+    /// This moment, else now.
+    pub(super) async fn moment(&self, given: Option<&Moment>) -> Result<Moment, Fault> {
+        match given {
+            Some(moment) => Ok(moment.clone()),
+            None => self.now().await,
+        }
+    }
+
+    /// After this block, which head tracking saw, its state in this process.
+    pub(super) async fn seen(&self, head: Head) -> Result<Moment, Fault> {
+        let mut fork = self.chain.fork(BlockId::Hash(head.hash)).await?;
+        // As nodes run calls: in the block that is there, not in the next.
+        let (number, timestamp_seconds) = (head.number, head.timestamp_seconds);
+        fork.set_block(NextBlock { number, timestamp_seconds, ..fork.block().clone() });
+        Ok(Moment { head, fork: Some(Arc::new(Mutex::new(fork))) })
     }
 
     /// What a function of a contract returns.
@@ -89,12 +114,35 @@ impl OnChain {
         args: &[Value],
         at: BlockId,
     ) -> Result<Vec<AbiValue>, Fault> {
-        let data = self.abi.encode_call(function, args)?;
-        let answer = self.chain.call(&CallRequest::read(contract, data), at).await?;
+        let call = CallRequest::read(contract, self.abi.encode_call(function, args)?);
+        let answer = self.chain.call(&call, at).await?;
+        self.returned(contract, function, &answer)
+    }
+
+    /// What it returns at this moment.
+    pub(super) async fn read_at(
+        &self,
+        moment: &Moment,
+        contract: Address,
+        function: &str,
+        args: &[Value],
+    ) -> Result<Vec<AbiValue>, Fault> {
+        let Some(fork) = &moment.fork else {
+            return self.read(contract, function, args, BlockId::Number(moment.head.number)).await;
+        };
+        let call = CallRequest::read(contract, self.abi.encode_call(function, args)?);
+        let ran = fork.lock().await.attempt(&call.into()).await?;
+        match ran.revert {
+            None => self.returned(contract, function, &ran.return_data),
+            Some(revert) => Err(revert.into_fault()),
+        }
+    }
+
+    fn returned(&self, contract: Address, function: &str, answer: &Data) -> Result<Vec<AbiValue>, Fault> {
         if answer.is_empty() {
             return Err(Fault::not_found(format!("no contract at {contract}")));
         }
-        self.abi.decode_output(function, &answer)
+        self.abi.decode_output(function, answer)
     }
 }
 

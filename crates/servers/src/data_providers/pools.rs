@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use super::onchain::value;
+use super::onchain::{Moment, value};
 use super::pair::{DOLLARS, Pair};
 use super::source::{PRICE_DIGITS, Tick};
 
@@ -139,12 +139,12 @@ impl Engine {
     }
 
     /// The spot price in the pair with the deepest reserves.
-    pub(super) async fn uniswap_v2(&self, pair: &Pair) -> Result<Tick, Fault> {
+    pub(super) async fn uniswap_v2(&self, pair: &Pair, at: Option<&Moment>) -> Result<Tick, Fault> {
         let views = self.views(PoolKind::UniswapV2, pair).await?;
-        let head = self.on_chain.head().await?;
+        let moment = self.on_chain.moment(at).await?;
         let mut deepest: Option<(Decimal, View, Amount, Amount)> = None;
         for view in views {
-            let (base, quote) = self.reserves(&view, &head).await?;
+            let (base, quote) = self.reserves(&view, &moment).await?;
             let depth = Decimal::new(quote, i64::from(view.quote().decimals)).unwrap_or_default();
             if deepest.as_ref().is_none_or(|(before, ..)| depth > *before) {
                 deepest = Some((depth, view, base, quote));
@@ -156,7 +156,7 @@ impl Engine {
             whole(quote, view.quote().decimals).zip(whole(base, view.base().decimals)).and_then(|(q, b)| q.over(b));
         Ok(Tick {
             price: price.unwrap_or_default().to_significant(PRICE_DIGITS),
-            at_ms: at_ms(&head),
+            at_ms: at_ms(&moment.head),
             instrument: view.pool.address.to_string(),
             note: Some(view.note("the reserves at one block, which one trade can move", &pair.quote)),
             problem: price.is_none().then(|| "the pool is empty".to_owned()),
@@ -164,9 +164,9 @@ impl Engine {
     }
 
     /// The reserves of the base and of the quote.
-    async fn reserves(&self, view: &View, head: &Head) -> Result<(Amount, Amount), Fault> {
+    async fn reserves(&self, view: &View, moment: &Moment) -> Result<(Amount, Amount), Fault> {
         const RESERVES: &str = "getReserves()(uint112 reserve0,uint112 reserve1,uint32 blockTimestampLast)";
-        let read = self.on_chain.read(view.pool.address, RESERVES, &[], BlockId::Number(head.number)).await?;
+        let read = self.on_chain.read_at(moment, view.pool.address, RESERVES, &[]).await?;
         Ok((value(&read, view.base)?, value(&read, 1 - view.base)?))
     }
 }

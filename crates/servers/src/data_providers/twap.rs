@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Engine;
-use super::onchain::{value, values};
+use super::onchain::{Moment, value, values};
 use super::pair::Pair;
 use super::pools::{PoolKind, View, at_ms};
 use super::source::Tick;
@@ -28,6 +28,7 @@ const BLOCKS_BACK_MAX: u64 = 50_000;
 const SLOT0: &str =
     "slot0()(uint160 sqrtPriceX96,int24 tick,uint16 observationIndex,uint16 observationCardinality,uint16,uint8,bool)";
 const OBSERVATION: &str = "observations(uint256)(uint32 blockTimestamp,int56,uint160,bool initialized)";
+const BALANCE_OF: &str = "balanceOf(address)(uint256)";
 const OBSERVE: &str = "observe(uint32[])(int56[] tickCumulatives,uint160[])";
 
 /// What [`TWAP`](super::TWAP) takes.
@@ -82,20 +83,20 @@ struct Observed {
 
 impl Engine {
     /// The mean price in the deepest pool, over the configured time or as long as the pool remembers.
-    pub(super) async fn uniswap_v3(&self, pair: &Pair) -> Result<Tick, Fault> {
+    pub(super) async fn uniswap_v3(&self, pair: &Pair, at: Option<&Moment>) -> Result<Tick, Fault> {
         let views = self.views(PoolKind::UniswapV3, pair).await?;
-        let head = self.on_chain.head().await?;
-        let view = self.deepest(views, &head).await?;
-        let oldest = self.oldest(view.pool.address, &head).await?;
+        let moment = self.on_chain.moment(at).await?;
+        let view = self.deepest(views, &moment).await?;
+        let oldest = self.oldest(view.pool.address, &moment).await?;
         if oldest < SOURCE_SECONDS_MIN {
             return Err(Fault::unavailable(format!("pool {} remembers {oldest} s only", view.pool.address))
                 .hint(format!("a mean over {SOURCE_SECONDS_MIN} s at least is taken")));
         }
         let seconds = self.config.twap_seconds.min(oldest);
-        let (_, price) = self.observed_mean(&view, &head, seconds).await?;
+        let (_, price) = self.observed_mean(&view, &moment, seconds).await?;
         Ok(Tick {
             price,
-            at_ms: at_ms(&head),
+            at_ms: at_ms(&moment.head),
             instrument: view.pool.address.to_string(),
             note: Some(view.note(&format!("the mean of {seconds} s"), &pair.quote)),
             problem: None,
@@ -112,11 +113,11 @@ impl Engine {
             Some(address) => vec![self.view_of(kind, address, &asked).await?],
             None => self.views(kind, &asked).await?,
         };
-        let head = self.on_chain.head().await?;
-        let view = self.deepest(views, &head).await?;
+        let moment = self.on_chain.now().await?;
+        let view = self.deepest(views, &moment).await?;
         match kind {
-            PoolKind::UniswapV3 => self.twap_v3(&asked, view, &head, seconds).await,
-            PoolKind::UniswapV2 => self.twap_v2(&asked, view, &head, seconds).await,
+            PoolKind::UniswapV3 => self.twap_v3(&asked, view, &moment, seconds).await,
+            PoolKind::UniswapV2 => self.twap_v2(&asked, view, &moment.head, seconds).await,
         }
     }
 
@@ -129,15 +130,15 @@ impl Engine {
     }
 
     /// The pool with the most of the quote in it.
-    async fn deepest(&self, mut views: Vec<View>, head: &Head) -> Result<View, Fault> {
+    async fn deepest(&self, mut views: Vec<View>, moment: &Moment) -> Result<View, Fault> {
         if views.len() == 1 {
             return Ok(views.remove(0));
         }
         let mut deepest: Option<(Decimal, View)> = None;
         for view in views {
-            let held =
-                self.on_chain.chain.token_balance(view.quote().token, view.pool.address, BlockId::Number(head.number));
-            let held = Decimal::new(held.await?, i64::from(view.quote().decimals)).unwrap_or_default();
+            let of = [json!(view.pool.address)];
+            let held = self.on_chain.read_at(moment, view.quote().token, BALANCE_OF, &of).await?;
+            let held = Decimal::new(value(&held, 0)?, i64::from(view.quote().decimals)).unwrap_or_default();
             if deepest.as_ref().is_none_or(|(before, _)| held > *before) {
                 deepest = Some((held, view));
             }
@@ -146,25 +147,24 @@ impl Engine {
     }
 
     /// How far back a pool's observations reach, in seconds (`getOldestObservationSecondsAgo`).
-    async fn oldest(&self, pool: Address, head: &Head) -> Result<u32, Fault> {
-        let at = BlockId::Number(head.number);
-        let slot0 = self.on_chain.read(pool, SLOT0, &[], at).await?;
+    async fn oldest(&self, pool: Address, moment: &Moment) -> Result<u32, Fault> {
+        let slot0 = self.on_chain.read_at(moment, pool, SLOT0, &[]).await?;
         let (index, cardinality) = (value::<u32>(&slot0, 2)?, value::<u32>(&slot0, 3)?);
         if cardinality == 0 {
             return Err(Fault::unavailable(format!("pool {pool} is not initialised")));
         }
         let next = (index + 1) % cardinality;
-        let mut oldest = self.on_chain.read(pool, OBSERVATION, &[json!(next)], at).await?;
+        let mut oldest = self.on_chain.read_at(moment, pool, OBSERVATION, &[json!(next)]).await?;
         if !value::<bool>(&oldest, 3)? {
-            oldest = self.on_chain.read(pool, OBSERVATION, &[json!(0)], at).await?;
+            oldest = self.on_chain.read_at(moment, pool, OBSERVATION, &[json!(0)]).await?;
         }
         // Times are kept to 32 bits, and wrap.
-        Ok((head.timestamp_seconds as u32).wrapping_sub(value::<u32>(&oldest, 0)?))
+        Ok((moment.head.timestamp_seconds as u32).wrapping_sub(value::<u32>(&oldest, 0)?))
     }
 
-    async fn observed_mean(&self, view: &View, head: &Head, seconds: u32) -> Result<(i32, Decimal), Fault> {
+    async fn observed_mean(&self, view: &View, moment: &Moment, seconds: u32) -> Result<(i32, Decimal), Fault> {
         let asked = [json!([seconds, 0])];
-        let observed = self.on_chain.read(view.pool.address, OBSERVE, &asked, BlockId::Number(head.number)).await?;
+        let observed = self.on_chain.read_at(moment, view.pool.address, OBSERVE, &asked).await?;
         let cumulatives: Vec<i64> = values(&observed, 0)?;
         let [then, now] = cumulatives[..] else { return Err(Fault::upstream("the pool observed something else")) };
         let beyond = || Fault::upstream(format!("pool {} is at a price beyond all measure", view.pool.address));
@@ -173,13 +173,14 @@ impl Engine {
         Ok((tick, view.price(worth, EXPONENT).ok_or_else(beyond)?))
     }
 
-    async fn twap_v3(&self, pair: &Pair, view: View, head: &Head, seconds: u32) -> Result<Twap, Fault> {
-        let oldest = self.oldest(view.pool.address, head).await?;
+    async fn twap_v3(&self, pair: &Pair, view: View, moment: &Moment, seconds: u32) -> Result<Twap, Fault> {
+        let head = &moment.head;
+        let oldest = self.oldest(view.pool.address, moment).await?;
         if seconds > oldest {
             return Err(Fault::unavailable(format!("pool {} remembers {oldest} s, not {seconds}", view.pool.address))
                 .hint("a shorter time; anyone may have the pool keep more by increaseObservationCardinalityNext"));
         }
-        let (tick, price) = self.observed_mean(&view, head, seconds).await?;
+        let (tick, price) = self.observed_mean(&view, moment, seconds).await?;
         Ok(Twap {
             pair: pair.to_string(),
             pool: view.pool.address,

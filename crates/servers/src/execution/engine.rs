@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::Result;
-use kernel::chain::{Address, BlockId, Ground, Hash};
+use kernel::chain::{Address, Ground, Hash};
 use kernel::intents::{self, Engine, Policy};
 use kernel::store::Write;
-use market::gate::Outcome;
+use kernel::{Fault, Result};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -25,20 +24,44 @@ const SANDBOX: &str = "execution.sandbox";
 /// How many hexadecimal digits of its first block's hash tell a sandbox from another.
 const REALM_DIGITS: usize = 16;
 
+/// The engine in use.
+pub(super) struct Current {
+    engine: Arc<Engine>,
+    /// The sandbox that it is of.
+    origin: Option<Hash>,
+}
+
 impl Execution {
-    /// The engine, built on the first use.
+    /// The engine, built on the first use, and anew for a sandbox that was made anew.
     ///
     /// # Errors
     /// The chain does not answer, or the configuration's figures do not fit.
     pub(super) async fn engine(&self) -> Result<Arc<Engine>> {
-        self.engine.get_or_try_init(|| self.build()).await.map(Arc::clone)
+        let of_now = |kept: &Option<Current>| {
+            let current = kept.as_ref().filter(|current| current.origin == self.chain.origin());
+            current.map(|current| Arc::clone(&current.engine))
+        };
+        if let Some(engine) = of_now(&*self.engine.read().await) {
+            return Ok(engine);
+        }
+        let mut kept = self.engine.write().await;
+        if let Some(engine) = of_now(&kept) {
+            return Ok(engine);
+        }
+        let (engine, origin) = self.build().await?;
+        *kept = Some(Current { engine: Arc::clone(&engine), origin });
+        Ok(engine)
     }
 
-    async fn build(&self) -> Result<Arc<Engine>> {
+    async fn build(&self) -> Result<(Arc<Engine>, Option<Hash>)> {
         let status = self.chain.status().await?;
-        let realm = match self.chain.ground() {
-            Ground::Real => String::new(),
-            Ground::Sandbox { .. } => self.sandbox().await?,
+        let origin = self.chain.origin();
+        let realm = match (self.chain.ground(), origin) {
+            (Ground::Real, _) => String::new(),
+            (Ground::Sandbox { .. }, Some(origin)) => self.sandbox(origin).await?,
+            (Ground::Sandbox { .. }, None) => {
+                return Err(Fault::unavailable("the sandbox does not stand yet").hint("try again in a moment"));
+            }
         };
         let gate = TradeGate {
             gate: self.gate.clone(),
@@ -46,6 +69,7 @@ impl Execution {
             abi: Arc::clone(&self.abi),
             bus: Arc::clone(&self.bus),
             figures: self.figures.clone(),
+            origin,
         };
         let parts = intents::Parts {
             store: Arc::clone(&self.store),
@@ -63,7 +87,7 @@ impl Execution {
         };
         let engine = Arc::new(Engine::new(parts)?);
         engine.reconcile().await?;
-        Ok(engine)
+        Ok((engine, origin))
     }
 
     pub(super) fn policy(&self) -> Policy {
@@ -80,16 +104,12 @@ impl Execution {
         self.wallet.signer.as_ref().map_or_else(super::paper::wallet, |signer| signer.address())
     }
 
-    /// Which sandbox it is. Where it is not the one that the books are of, what they hold open can never be settled, and is released.
-    async fn sandbox(&self) -> Result<String> {
-        let first = self.chain.block(BlockId::Number(1)).await?.head.hash;
-        let realm = format!("-{}", &first.to_string()[2..2 + REALM_DIGITS]);
+    /// Names the sandbox. Where it is not the one that the books are of, new books are begun.
+    async fn sandbox(&self, origin: Hash) -> Result<String> {
+        let realm = format!("-{}", &origin.to_string()[2..2 + REALM_DIGITS]);
         let known = self.store.get(SANDBOX, "realm").await?.map(|entry| entry.value);
         if known.as_ref() != Some(&realm) {
-            for reservation in self.gate.all_open().await? {
-                let why = "the sandbox that it was on is gone".into();
-                self.gate.settle(&reservation.id, &Outcome::Released { why }, &[]).await?;
-            }
+            self.gate.begin(&realm[1..]).await?;
             self.store.commit(vec![Write::put(SANDBOX, "realm", realm.clone())]).await?;
         }
         Ok(realm)

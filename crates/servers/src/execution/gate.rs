@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::bus::{Bus, NewEvent};
-use kernel::chain::{Abi, Address, Amount, BlockId, CallRequest, Chain, Simulation, Trial};
+use kernel::chain::{Abi, Address, Amount, BlockId, CallRequest, Chain, Hash, Simulation, Trial};
 use kernel::intents::{self, Intent, Purpose, State};
 use kernel::store::Write;
 use kernel::{Fault, Result};
@@ -27,6 +27,8 @@ pub(super) struct TradeGate {
     pub(super) abi: Arc<dyn Abi>,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) figures: Figures,
+    /// The sandbox that the trades are meant for.
+    pub(super) origin: Option<Hash>,
 }
 
 #[async_trait]
@@ -50,6 +52,9 @@ impl intents::Gate for TradeGate {
     }
 
     async fn allow(&self, intent: &Intent, purpose: Purpose) -> Result<()> {
+        if self.chain.origin() != self.origin {
+            return Err(Fault::denied("the sandbox that it was meant for is gone"));
+        }
         // Taking back is never held back: it sends nothing anywhere.
         if purpose == Purpose::Cancel {
             return Ok(());

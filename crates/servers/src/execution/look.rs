@@ -239,7 +239,9 @@ impl Execution {
 
     /// A submission as it is shown.
     pub(super) async fn view(&self, intent: Intent) -> Result<IntentView> {
-        let trade = self.gate.trade(&intent.request.key).await?;
+        // What is on its way to a block has not ended.
+        let ended = intent.mined.is_some() || !intent.is_open();
+        let trade = if ended { self.gate.trade(&intent.request.key).await? } else { None };
         let memo = super::memo::Memo::of(&intent)?;
         let pools = memo.trade.iter().flat_map(|trade| trade.plan.legs.iter().map(|leg| leg.pool)).collect();
         let attempt = |attempt: &kernel::intents::Attempt| AttemptView {

@@ -29,14 +29,14 @@ use kernel::Clock;
 use kernel::bus::Bus;
 use kernel::chain::{Abi, Address, Amount, Chain};
 use kernel::health::Check;
-use kernel::intents::{BUMP_PERCENT_MIN, Engine};
+use kernel::intents::BUMP_PERCENT_MIN;
 use kernel::store::Store;
 use kernel::tasks::OnEnd;
 use market::feed::Pools;
 use market::gate::Gate;
 use mcp::prelude::*;
 use parking_lot::Mutex;
-use tokio::sync::OnceCell;
+use tokio::sync::RwLock;
 
 use crate::trading::ages::Ages;
 use crate::trading::coins::Coins;
@@ -115,7 +115,7 @@ pub struct Execution {
     gate: Gate,
     wallet: Wallet,
     figures: figures::Figures,
-    engine: OnceCell<Arc<Engine>>,
+    engine: RwLock<Option<engine::Current>>,
     /// Why intents cannot be looked at now.
     trouble: Mutex<Option<Fault>>,
 }
@@ -149,7 +149,7 @@ impl McpServer for Execution {
             gate: Gate::new(Arc::clone(&kernel.store), kernel.clock.clone(), kernel.chain.ground()),
             wallet: ports.wallet.clone(),
             figures: figures::Figures(kernel.metrics.trading.clone()),
-            engine: OnceCell::new(),
+            engine: RwLock::default(),
             trouble: Mutex::default(),
         })
     }

@@ -66,8 +66,8 @@ impl MarketAnalysis {
     /// Looks at the newest block and keeps what it offers. Returns the block.
     pub(super) async fn keep(&self) -> Result<At, Fault> {
         let scanned = self.scanned(None).await?;
-        let gain = |one: &&(_, market::lender::Opportunity)| !one.1.net.above_zero().is_zero();
-        let found: Vec<_> = scanned.found.iter().filter(gain).take(KEPT_MAX).cloned().collect();
+        let mut found = scanned.those(|one| !one.net.above_zero().is_zero());
+        found.truncate(KEPT_MAX);
         let now_ms = self.clock.now_ms();
         let expires_ms = now_ms + i64::from(self.config.history_hours) * 3_600_000;
         let mut writes = Vec::with_capacity(found.len());

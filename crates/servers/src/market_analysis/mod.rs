@@ -99,6 +99,7 @@ pub struct MarketAnalysis {
     pools: Arc<dyn Pools>,
     coins: Arc<Coins>,
     follower: tokio::sync::Mutex<follow::Follower>,
+    latest: scan::Latest,
     pricing: Pricing,
 }
 
@@ -140,6 +141,7 @@ impl McpServer for MarketAnalysis {
             clock: kernel.clock.clone(),
             pools: Arc::clone(&ports.pools),
             follower: tokio::sync::Mutex::default(),
+            latest: scan::Latest::default(),
         })
     }
 

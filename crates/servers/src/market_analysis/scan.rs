@@ -1,7 +1,9 @@
 //! What gains now.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use kernel::UnixMs;
 use kernel::chain::{Address, Amount};
 use market::conflict::{Contender, best_set};
 use market::feed::At;
@@ -17,6 +19,8 @@ use crate::trading::path;
 
 /// Candidates that are evaluated to the unit: the best by estimate.
 pub(super) const EVALUATED_MAX: usize = 100;
+/// For how long what was found after a block is shared, at most: prices in the reference currency change without a block too.
+const SHARED_MS: i64 = 1_000;
 /// Opportunities shown when the request does not say how many.
 const SHOWN: usize = 20;
 
@@ -73,6 +77,11 @@ pub(super) struct Scanned {
 }
 
 impl Scanned {
+    /// Those of what was found that are wanted, the best first.
+    pub(super) fn those(&self, wanted: impl Fn(&Opportunity) -> bool) -> Vec<(Address, Opportunity)> {
+        self.found.iter().filter(|(_, opportunity)| wanted(opportunity)).cloned().collect()
+    }
+
     pub(super) fn views(&self, found: &[(Address, Opportunity)]) -> Result<Vec<OpportunityView>, Fault> {
         let view = |(asset, one): &(Address, Opportunity)| OpportunityView::of(one, &self.book, &self.terms[asset]);
         found.iter().map(view).collect()
@@ -84,9 +93,29 @@ pub(super) fn priced(book: &Book, cycle: &Cycle, terms: &Terms) -> Result<Option
     Ok(evaluate(book, &cycle.hops, &terms.lenders, &terms.costs, path::estimated(cycle.guess).0)?)
 }
 
+/// What was found last, and when.
+pub(super) type Latest = tokio::sync::Mutex<Option<(Arc<Scanned>, UnixMs)>>;
+
 impl MarketAnalysis {
-    /// All opportunities of the newest block, losses after costs too.
-    pub(super) async fn scanned(&self, only: Option<Address>) -> Result<Scanned, Fault> {
+    /// All opportunities of the newest block, losses after costs too. A block is searched once, however many ask.
+    pub(super) async fn scanned(&self, only: Option<Address>) -> Result<Arc<Scanned>, Fault> {
+        if only.is_some() {
+            return self.scan(only).await.map(Arc::new);
+        }
+        let mut latest = self.latest.lock().await;
+        let (at, now_ms) = (self.pools.status().at, self.clock.now_ms());
+        if let Some((scanned, since_ms)) = latest.as_ref()
+            && Some(scanned.at) == at
+            && (0..SHARED_MS).contains(&(now_ms - since_ms))
+        {
+            return Ok(Arc::clone(scanned));
+        }
+        let scanned = Arc::new(self.scan(None).await?);
+        *latest = Some((Arc::clone(&scanned), now_ms));
+        Ok(scanned)
+    }
+
+    async fn scan(&self, only: Option<Address>) -> Result<Scanned, Fault> {
         let excerpt = self.candidates(|asset| only.is_none_or(|only| only == asset), EVALUATED_MAX).await?;
         let base_fee = self.pricing.base_fee(excerpt.at.block).await?;
         let mut assets: Vec<Address> = excerpt.candidates.iter().map(|cycle| cycle.start).collect();
@@ -115,14 +144,14 @@ impl MarketAnalysis {
             return Err(Fault::invalid(format!("limit is {}", request.limit)).hint(format!("1 to {EVALUATED_MAX}")));
         }
         let only = request.funding.map(|word| self.funded(&word)).transpose()?;
-        let mut scanned = self.scanned(only).await?;
+        let scanned = self.scanned(only).await?;
         let least = request.min_net.unwrap_or_else(|| Amount::from(1));
         let enough = |one: &Opportunity| least.is_zero() || (!one.net.is_loss() && one.net.size() >= least.0);
-        scanned.found.retain(|(_, opportunity)| enough(opportunity));
-        let omitted = scanned.found.len().saturating_sub(request.limit);
-        scanned.found.truncate(request.limit);
-        let opportunities = scanned.views(&scanned.found)?;
-        let take_together = together(&scanned.found, |asset| scanned.terms[&asset].costs.wei_in_asset);
+        let mut found = scanned.those(enough);
+        let omitted = found.len().saturating_sub(request.limit);
+        found.truncate(request.limit);
+        let opportunities = scanned.views(&found)?;
+        let take_together = together(&found, |asset| scanned.terms[&asset].costs.wei_in_asset);
         let take_together = take_together.into_iter().map(|place| opportunities[place].id.clone()).collect();
         Ok(ScanAnswer {
             at: scanned.at,

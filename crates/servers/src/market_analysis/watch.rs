@@ -99,10 +99,10 @@ impl MarketAnalysis {
     }
 
     async fn watched(&self, least: Amount) -> Result<WatchedBlock, Fault> {
-        let mut scanned = self.scanned(None).await?;
-        scanned.found.retain(|(_, one)| !one.net.is_loss() && one.net.size() >= least.0);
-        let count = scanned.found.len();
-        scanned.found.truncate(PER_BLOCK_MAX);
-        Ok(WatchedBlock { at: scanned.at, count, best: scanned.views(&scanned.found)? })
+        let scanned = self.scanned(None).await?;
+        let mut found = scanned.those(|one| !one.net.is_loss() && one.net.size() >= least.0);
+        let count = found.len();
+        found.truncate(PER_BLOCK_MAX);
+        Ok(WatchedBlock { at: scanned.at, count, best: scanned.views(&found)? })
     }
 }
