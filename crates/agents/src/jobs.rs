@@ -146,7 +146,14 @@ fn read<I: DeserializeOwned>(payload: Value, what: &str) -> Result<I, Fault> {
     })
 }
 
-/// Says what the agent does, and has its tasks done until `tasks` stop.
+/// Says what the agent does.
+pub(crate) async fn offer(agent: &Standing) -> Result<(), Fault> {
+    let ports = &agent.means.ports;
+    let offers = Offers::new(Arc::clone(&ports.store), ports.clock.clone());
+    offers.put(agent.name, agent.jobs.iter().map(BoundJob::offer).collect()).await
+}
+
+/// Has the agent's tasks done until `tasks` stop.
 pub(crate) fn start(agent: &Arc<Standing>, tasks: &Tasks) {
     let (agent, owner) = (Arc::clone(agent), tasks.clone());
     tasks.spawn("tasks of an agent", OnEnd::StopOwner, async move {
@@ -158,8 +165,6 @@ pub(crate) fn start(agent: &Arc<Standing>, tasks: &Tasks) {
 
 async fn run(agent: &Arc<Standing>, owner: &Tasks) -> Result<(), Fault> {
     let ports = &agent.means.ports;
-    let offers = Offers::new(Arc::clone(&ports.store), ports.clock.clone());
-    offers.put(agent.name, agent.jobs.iter().map(BoundJob::offer).collect()).await?;
     if agent.jobs.is_empty() {
         owner.stopping().cancelled_owned().await;
         return Ok(());

@@ -113,6 +113,14 @@ impl Standing {
         &self.jobs
     }
 
+    /// Says what it does, so that whoever submits knows. To be said before it starts.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub async fn offer(&self) -> Result<(), Fault> {
+        jobs::offer(self).await
+    }
+
     /// Begins with its duties and takes tasks, under `tasks`.
     pub fn start(self: &Arc<Self>, tasks: &Tasks) {
         jobs::start(self, tasks);

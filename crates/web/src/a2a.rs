@@ -150,16 +150,19 @@ struct Asked {
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Asked), Box<(Value, Refusal)>> {
     let fail = |id: Value, refusal: Refusal| Box::new((id, refusal));
     check_json_depth(body, JSON_DEPTH_MAX).map_err(|fault| fail(Value::Null, Refusal::no_request(fault)))?;
+    let no_request =
+        || Fault::invalid("the body is no JSON-RPC 2.0 request").hint("{jsonrpc: \"2.0\", id, method, params}");
     let mut request: Value = serde_json::from_slice(body).map_err(|error| {
         fail(Value::Null, Refusal::not_json(Fault::invalid(format!("the body is no JSON: {error}"))))
     })?;
+    if !request.is_object() {
+        return Err(fail(Value::Null, Refusal::no_request(no_request())));
+    }
     let id = request["id"].take();
     let id = if matches!(id, Value::String(_) | Value::Number(_)) { id } else { Value::Null };
     let method = request["method"].as_str().map(str::to_owned);
     let (Some(method), true) = (method, request["jsonrpc"] == "2.0" && !id.is_null()) else {
-        let fault =
-            Fault::invalid("the body is no JSON-RPC 2.0 request").hint("{jsonrpc: \"2.0\", id, method, params}");
-        return Err(fail(id, Refusal::no_request(fault)));
+        return Err(fail(id, Refusal::no_request(no_request())));
     };
     if let Some(said) = headers.get(VERSION_HEADER) {
         let said = said.to_str().unwrap_or("?");

@@ -46,6 +46,7 @@ fn failure(task: &Task) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_is_done_within_the_rights_of_both_and_all_of_it_is_kept() {
     let bench = Bench::new::<Monitoring>(crate::monitoring::Config::default(), &["monitoring"]).await;
+    bench.agent.offer().await.unwrap();
     bench.start();
     let done = ended(&bench, "summary", Value::Null, Role::Operator).await;
     assert_eq!(done.result, Some(json!({ "summary": "0 of 0 services serve" })));

@@ -308,6 +308,7 @@ fn agent_factory(config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog
             let tasks = ports.tasks.clone();
             let means = agents::Means { ports, router: gateway, version: crate::VERSION, reach: to.reach()? };
             let agent = agents::build(spec.name, &config, means)?;
+            agent.offer().await?;
             agent.start(&tasks);
             Ok(unit::Running::Agent(agent))
         })
