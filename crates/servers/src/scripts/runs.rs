@@ -338,7 +338,7 @@ impl Scripts {
             key: key.map(|key| format!("{}:{key}", ctx.caller.name)),
             trace_id: Some(ctx.trace.id()),
             attempts_max: Some(1),
-            ..NewTask::new(QUEUE, RUN, payload(&order)?, &ctx.caller.name)
+            ..NewTask::new(QUEUE, RUN, payload(&order)?, &ctx.caller)
         };
         let submitted = self.queue.submit(vec![task]).await?;
         let id = submitted.first().ok_or_else(|| Fault::internal("a submission without an answer"))?.id;
@@ -426,6 +426,6 @@ impl Scripts {
             priority: kernel::queue::PRIORITY,
             attempts_max: Some(1),
         };
-        Ok(self.schedules.put(&schedule, when, missed, task, &ctx.caller.name).await?.into())
+        Ok(self.schedules.put(&schedule, when, missed, task, &ctx.caller).await?.into())
     }
 }

@@ -263,7 +263,7 @@ async fn who_may_look_may_not_run_and_the_network_is_an_administrators_to_grant(
     assert!(!jail.0.lock()[1].network);
     // Nor does a task that somebody wrote by hand have one.
     let forged = json!({ "what": { "inline": { "language": "sh", "code": "echo" } }, "network": true });
-    let task = kernel::queue::NewTask::new(QUEUE, RUN, forged, "ann");
+    let task = kernel::queue::NewTask::new(QUEUE, RUN, forged, &kernel::Caller::new("ann", kernel::Role::Operator));
     let id = bench.world.queue.submit(vec![task]).await.unwrap()[0].id;
     let run: ScriptRun =
         bench.call(&admin(), RUN_OUTPUT, RunOutputRequest { run: id.to_string(), wait_seconds: 30 }).await.unwrap();
