@@ -55,7 +55,7 @@ async fn a_file_that_is_there_and_a_folder_that_is_not_empty_stay_as_they_are() 
 
 #[tokio::test]
 async fn a_torn_or_altered_backup_is_refused_wherever_it_is() {
-    let (home, backup, _) = made().await;
+    let (home, backup, said) = made().await;
     let (whole, bad) = (std::fs::read(&backup).unwrap(), home.path().join("bad"));
     let step = (whole.len() / 40).max(1);
     for place in (0..whole.len()).step_by(step) {
@@ -67,9 +67,16 @@ async fn a_torn_or_altered_backup_is_refused_wherever_it_is() {
         std::fs::write(&bad, &altered).unwrap();
         // The head of a gzip file says things that nobody needs, as the time it was made.
         if place >= 10 {
-            let fault = restore(&bad, &home.path().join("new")).await.unwrap_err();
-            assert_eq!(fault.code, Code::InvalidArgument, "altered at {place}: {fault}");
-            assert!(!home.path().join("new").exists());
+            let new = home.path().join("new");
+            match restore(&bad, &new).await {
+                Err(fault) => assert_eq!(fault.code, Code::InvalidArgument, "altered at {place}: {fault}"),
+                // Bits that only fill a block's last byte say nothing: the same backup is in another file.
+                Ok(manifest) => {
+                    assert_eq!(manifest, said, "altered at {place}");
+                    std::fs::remove_dir_all(&new).unwrap();
+                }
+            }
+            assert!(!new.exists());
         }
     }
 }
