@@ -95,7 +95,7 @@ const ASKED: &[(&str, &str)] = &[
     ("status of one service", "master-coordinator__service_status"),
     ("why is a service unhealthy", "master-coordinator__service_status"),
     ("restart a server", "master-coordinator__restart_service"),
-    ("reboot monitoring", "master-coordinator__restart_service"),
+    ("reboot monitoring", "master-coordinator__restart_service or recovery__restart"),
     ("run more replicas", "master-coordinator__scale_service"),
     ("scale up", "master-coordinator__scale_service"),
     ("send a command to all services", "master-coordinator__route_command"),
@@ -114,7 +114,7 @@ const ASKED: &[(&str, &str)] = &[
     ("simulte transaction", "blockchain-integration__simulate_transaction"),
     ("KECCAK256 HASH", "utilities__keccak256"),
     ("retentoin", "logging__set_retention"),
-    ("restarting", "master-coordinator__restart_service"),
+    ("restarting", "master-coordinator__restart_service or recovery__restart"),
     ("uuids", "utilities__uuid"),
     ("conv units", "utilities__convert_units"),
     // Coordination.
@@ -136,7 +136,7 @@ const ASKED: &[(&str, &str)] = &[
     ("list keys", "coordination__kv_list"),
     ("watch a key for changes", "coordination__kv_watch"),
     // Monitoring.
-    ("promql query", "monitoring__query_metrics"),
+    ("promql query", "monitoring__query_metrics or monitoring__query_range"),
     ("metrics over a time range", "monitoring__query_range"),
     ("firing alerts", "monitoring__list_alerts"),
     ("silence an alert", "monitoring__silence"),
