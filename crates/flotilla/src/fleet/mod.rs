@@ -19,6 +19,7 @@ use kernel::fleet::{Fleet, Kind};
 use kernel::health::Status;
 use kernel::{Fault, OnEnd, Result};
 use servers::MarketPorts;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use web::a2a::AgentDoors;
 use web::service::{HealthDoors, ServiceDoors};
 use web::{Bound, Tls, bind};
@@ -64,6 +65,7 @@ pub struct Running {
     note: RunNote,
     supervisor: Arc<Supervisor>,
     mode: String,
+    signals: Signals,
 }
 
 /// A service's port, held before anything starts.
@@ -146,7 +148,9 @@ pub async fn start(
         parts.join_upstreams(config, &gateway).await?;
     }
     parts.data.note(&note)?;
-    Ok(Running { parts, note, supervisor, mode: mode.to_owned() })
+    // Before the screen says how to stop it: whoever reads that may do so at once.
+    let signals = Signals::listen();
+    Ok(Running { parts, note, supervisor, mode: mode.to_owned(), signals })
 }
 
 impl Running {
@@ -167,10 +171,10 @@ impl Running {
     ///
     /// # Errors
     /// When the process stopped by itself; the fault says why.
-    pub async fn until_stopped(self) -> Result<()> {
+    pub async fn until_stopped(mut self) -> Result<()> {
         let (doors, services) = (&self.parts.doors, &self.parts.ports.tasks);
         tokio::select! {
-            signal = signalled() => tracing::info!(signal, "stopping"),
+            signal = self.signals.next() => tracing::info!(signal, "stopping"),
             () = doors.stopping().cancelled_owned() => {}
             () = services.stopping().cancelled_owned() => {}
         }
@@ -368,16 +372,24 @@ async fn first_start(supervisor: &Supervisor) {
     }
 }
 
-/// Waits for SIGINT or SIGTERM and names it.
-async fn signalled() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals cannot be heard; stop this process with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
+/// SIGINT and SIGTERM, heard from the moment this is made.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    fn listen() -> Self {
+        let heard = signal(SignalKind::interrupt()).ok().zip(signal(SignalKind::terminate()).ok());
+        if heard.is_none() {
+            tracing::error!("signals cannot be heard; stop this process with SIGKILL");
+        }
+        Self(heard)
+    }
+
+    /// Waits for one and names it.
+    async fn next(&mut self) -> &'static str {
+        let Some((interrupt, terminate)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        }
     }
 }

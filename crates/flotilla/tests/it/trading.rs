@@ -209,13 +209,15 @@ fn take_a_trade_back(fleet: &Fleet) -> Value {
     })
 }
 
-// An open fault, not a slow machine alone: in one run of two no further trade was booked within 90 seconds.
 #[test]
-#[ignore = "trading does not always go on after the reorganisation: run it with --run-ignored"]
 fn a_trade_that_a_reorganisation_takes_back_is_an_alert_and_off_the_books_and_the_next_one_works() {
     let Some(()) = tools::anvil() else { return };
     let quick = "[servers.monitoring]\nscrape_seconds = 1\n[agents.monitoring]\nevaluate_seconds = 1\n";
     let fleet = Fleet::start(&[], &format!("{CONFIG}{quick}"));
+    // What a reorganisation puts back into the pool is mined again, later, and fails there; what was gained is lost. Enough of either and the risk
+    // agent pulls the kill switch, which is right, and not what is looked at here.
+    let loose = json!({ "consecutive_failures_max": 1_000, "daily_loss_max": "1000000", "drawdown_max": "1000000" });
+    fleet.call("risk-management__set_limits", json!({ "limits": loose, "reason": "a reorganisation is looked at" }));
     traded(&fleet, 2);
     wait_for("the chain is long enough", TIME, || (block(&fleet) > 60).then_some(()));
     let count = json!({ "query": "sum(flotilla_trades_taken_back_total)" });
