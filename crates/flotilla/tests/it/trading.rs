@@ -202,9 +202,13 @@ fn take_a_trade_back(fleet: &Fleet) -> Value {
             block["result"]["hash"].clone()
         };
         let before = hash(number);
-        // The chain goes on meanwhile: some blocks more, and if they were not enough, again.
+        // No block is made meanwhile: anvil would put one on what it has just taken away, and then have a chain with a hole.
+        anvil(fleet, "evm_setAutomine", &json!([false]));
+        // Some blocks more, and if they were not enough, again.
         let depth = block(fleet).saturating_sub(number) + 10;
         anvil(fleet, "anvil_reorg", &json!([depth, []]));
+        anvil(fleet, "evm_setAutomine", &json!([true]));
+        anvil(fleet, "evm_mine", &json!([]));
         (hash(number) != before).then(|| newest["transaction"].clone())
     })
 }
