@@ -10,7 +10,8 @@ use kernel::{Code, Fault};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Global, api::Api, exit_code, output, server, status, task::given};
+use super::task::{Submission, given};
+use super::{Global, api::Api, exit_code, output, server, status};
 
 /// How often a task that is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -35,24 +36,8 @@ enum Action {
     Submit {
         /// The agent's name
         name: String,
-        /// The type of task, as `agent show` has them
-        #[arg(value_name = "TYPE")]
-        task_type: String,
-        /// What it is to be done with, as JSON
-        #[arg(default_value = "{}")]
-        payload: String,
-        /// 0 to 9; a higher one goes first
-        #[arg(long)]
-        priority: Option<u8>,
-        /// Not before so many seconds from now
-        #[arg(long, value_name = "SECONDS")]
-        delay: Option<u64>,
-        /// Attempts before it is a dead letter
-        #[arg(long)]
-        attempts: Option<u32>,
-        /// The idempotency key: submitting again with it gives the same task
-        #[arg(long)]
-        key: Option<String>,
+        #[command(flatten)]
+        task: Submission,
         /// Wait for its end, at most so many seconds, and print what came of it
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "600")]
         wait: Option<u64>,
@@ -84,19 +69,7 @@ impl Agent {
         match self.action {
             Action::List => status::list(global, &["/agents"]).await,
             Action::Show { name } => show(global, &name).await,
-            Action::Submit { name, task_type, payload, priority, delay, attempts, key, wait } => {
-                let payload: Value = serde_json::from_str(&payload)
-                    .map_err(|error| Fault::invalid(format!("the payload is not JSON: {error}")))?;
-                let body = given(&[
-                    ("task_type", json!(task_type)),
-                    ("payload", payload),
-                    ("priority", json!(priority)),
-                    ("delay_seconds", json!(delay)),
-                    ("attempts_max", json!(attempts)),
-                    ("key", json!(key)),
-                ]);
-                submit(global, &name, &body, wait).await
-            }
+            Action::Submit { name, task, wait } => submit(global, &name, &task.fields()?, wait).await,
             Action::Runs { name, duty, limit } => runs(global, &name, duty, limit).await,
             Action::Restart { name, reason } => server::Restart::of(format!("{AGENT}{name}"), reason).run(global).await,
         }

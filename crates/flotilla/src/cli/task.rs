@@ -16,30 +16,53 @@ pub struct Task {
     action: Action,
 }
 
+/// A task to be submitted, to whichever queue.
+#[derive(Debug, clap::Args)]
+pub(super) struct Submission {
+    /// The type of task
+    #[arg(value_name = "TYPE")]
+    task_type: String,
+    /// What it is to be done with, as JSON
+    #[arg(default_value = "{}")]
+    payload: String,
+    /// 0 to 9; a higher one goes first
+    #[arg(long)]
+    priority: Option<u8>,
+    /// Not before so many seconds from now
+    #[arg(long, value_name = "SECONDS")]
+    delay: Option<u64>,
+    /// Attempts before it is a dead letter
+    #[arg(long)]
+    attempts: Option<u32>,
+    /// The idempotency key: submitting again with it gives the same task
+    #[arg(long)]
+    key: Option<String>,
+}
+
+impl Submission {
+    /// What a submission says of it.
+    pub(super) fn fields(self) -> Result<Value, Fault> {
+        let payload: Value = serde_json::from_str(&self.payload)
+            .map_err(|error| Fault::invalid(format!("the payload is not JSON: {error}")))?;
+        Ok(given(&[
+            ("task_type", json!(self.task_type)),
+            ("payload", payload),
+            ("priority", json!(self.priority)),
+            ("delay_seconds", json!(self.delay)),
+            ("attempts_max", json!(self.attempts)),
+            ("key", json!(self.key)),
+        ]))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Submit a task to the agent or pool of workers that does it
     Submit {
         /// The queue: an agent's name, or a pool's
         queue: String,
-        /// The type of task
-        #[arg(value_name = "TYPE")]
-        task_type: String,
-        /// What it is to be done with, as JSON
-        #[arg(default_value = "{}")]
-        payload: String,
-        /// 0 to 9; a higher one goes first
-        #[arg(long)]
-        priority: Option<u8>,
-        /// Not before so many seconds from now
-        #[arg(long, value_name = "SECONDS")]
-        delay: Option<u64>,
-        /// Attempts before it is a dead letter
-        #[arg(long)]
-        attempts: Option<u32>,
-        /// The idempotency key: submitting again with it gives the same task
-        #[arg(long)]
-        key: Option<String>,
+        #[command(flatten)]
+        task: Submission,
     },
     /// Show how a task stands and what came of it
     Get {
@@ -91,18 +114,9 @@ impl Task {
     pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
         let api = Api::connect(global)?;
         match self.action {
-            Action::Submit { queue, task_type, payload, priority, delay, attempts, key } => {
-                let payload: Value = serde_json::from_str(&payload)
-                    .map_err(|error| Fault::invalid(format!("the payload is not JSON: {error}")))?;
-                let arguments = given(&[
-                    ("queue", json!(queue)),
-                    ("task_type", json!(task_type)),
-                    ("payload", payload),
-                    ("priority", json!(priority)),
-                    ("delay_seconds", json!(delay)),
-                    ("attempts_max", json!(attempts)),
-                    ("key", json!(key)),
-                ]);
+            Action::Submit { queue, task } => {
+                let mut arguments = task.fields()?;
+                arguments["queue"] = json!(queue);
                 let answer = call(&api, "submit_task", arguments).await?;
                 if global.json { output::json(&answer)? } else { output::line(&output::cell(&answer["id"]))? }
             }
