@@ -111,9 +111,6 @@ fn publisher(places: &Places, parts: &Parts) -> Publisher {
     Publisher::new(Arc::clone(&parts.bus), places.data.join("chain-head.lock"))
 }
 
-/// Hashes that are remembered in the process, 128 bytes each: contracts name the same slots of storage again and again.
-const HASHES_MAX: usize = 1 << 14;
-
 fn node(
     config: &Config,
     ground: Ground,
@@ -121,8 +118,6 @@ fn node(
     door: watch::Receiver<Door>,
     parts: &Parts,
 ) -> Result<Node> {
-    // The first chain of a process says how many there are; another changes nothing.
-    let _first = alloy_primitives::init_keccak_cache(HASHES_MAX);
     let rpc = Rpc::new(rpc::Parts {
         urls,
         chain_id: config.chain_id,

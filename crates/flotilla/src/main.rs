@@ -16,5 +16,6 @@ use clap::Parser;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn main() -> ExitCode {
+    assert!(evm::remember_hashes(), "nothing is hashed before main");
     cli::run(cli::Cli::parse())
 }
