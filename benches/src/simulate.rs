@@ -63,7 +63,7 @@ async fn measure(node: &dyn Chain) -> Fallible<String> {
     let mut table = Table::new(&["", "gas", "simulations/s", "µs each", "target"]);
     let status = node.status().await?;
     let weth = at(&status, "weth")?;
-    let sources = node.flash_sources(weth).await?.sources;
+    let sources = node.flash_sources(weth, 0).await?.sources;
     for (cycle, what, provider) in [
         (PAIRS, "two pairs", "uniswap-v2"),
         (PAIRS, "two pairs", "uniswap-v3"),

@@ -1,11 +1,14 @@
-//! Who lends an asset within one transaction: read from each lender's own contracts at one block.
+//! Who lends an asset within one transaction: read from each lender's own contracts at one block, and kept for those who can do with that.
+
+use std::collections::HashMap;
 
 use alloy_primitives::{Address as RawAddress, U256};
 use futures_util::future::join_all;
 use kernel::chain::{
-    Abi, Address, Amount, BlockId, CallRequest, Chain, FeeRule, FlashMarket, FlashSource, UnreadSource,
+    Abi, Address, Amount, BlockId, CallRequest, Chain, FeeRule, FlashMarket, FlashSource, Hash, UnreadSource,
 };
 use kernel::{Fault, Result};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::Encodings;
@@ -16,7 +19,48 @@ use crate::node::Node;
 /// Uniswap V3's fees, in millionths.
 const V3_FEES: [u64; 4] = [100, 500, 3_000, 10_000];
 
-pub(crate) async fn read(node: &Node, asset: Address) -> Result<FlashMarket> {
+/// Most assets whose lenders are kept.
+const KEPT_MAX: usize = 256;
+
+/// What was last read, by asset.
+#[derive(Default)]
+pub(crate) struct Lent(Mutex<HashMap<Address, Kept>>);
+
+struct Kept {
+    market: FlashMarket,
+    /// The sandbox that it is of.
+    origin: Option<Hash>,
+}
+
+impl Lent {
+    fn find(&self, node: &Node, asset: Address, blocks_old_max: u64) -> Option<FlashMarket> {
+        let newest = node.head()?.number;
+        let (kept, origin) = (self.0.lock(), node.origin());
+        let fits = |kept: &&Kept| kept.origin == origin && kept.market.block_number.abs_diff(newest) <= blocks_old_max;
+        kept.get(&asset).filter(fits).map(|kept| kept.market.clone())
+    }
+
+    fn keep(&self, node: &Node, asset: Address, market: FlashMarket) {
+        let mut kept = self.0.lock();
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(asset, Kept { market, origin: node.origin() });
+    }
+}
+
+pub(crate) async fn read(node: &Node, asset: Address, blocks_old_max: u64) -> Result<FlashMarket> {
+    if blocks_old_max > 0
+        && let Some(market) = node.lent.find(node, asset, blocks_old_max)
+    {
+        return Ok(market);
+    }
+    let market = read_now(node, asset).await?;
+    node.lent.keep(node, asset, market.clone());
+    Ok(market)
+}
+
+async fn read_now(node: &Node, asset: Address) -> Result<FlashMarket> {
     let lenders = lenders(node).await?;
     let at = node.height(BlockId::Latest).await?;
     let reader = Reader { node, asset, at: BlockId::Number(at), counters: &lenders.counters };

@@ -1,6 +1,7 @@
 //! Follows the chain's head: publishes each new block and every reorganisation, which it knows by parent hashes.
 //!
-//! What is remembered changes only after the events about it are published, so a bus that is away delays events and loses none.
+//! The newest block is known as soon as it is seen, and who waits for one is woken then. What is remembered of the way to it changes only after the
+//! events about it are published, so a bus that is away delays events and loses none.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -33,12 +34,13 @@ pub(crate) struct Heads {
     metrics: Metrics,
     /// Told of every change: the pools follow at once.
     pub(crate) moved: Notify,
-    /// The newest block, as soon as it is seen: before it is told and remembered.
-    newest: watch::Sender<Option<Hash>>,
+    /// The newest block, and when it was seen: before it is told and remembered.
+    newest: watch::Sender<Option<(Head, Instant)>>,
 }
 
 #[derive(Default)]
 struct State {
+    /// The newest that was told of.
     tip: Option<Head>,
     /// The newest blocks, oldest first, without gaps.
     blocks: VecDeque<Known>,
@@ -67,8 +69,9 @@ impl Heads {
         Self { state: Mutex::default(), metrics, moved: Notify::new(), newest: watch::Sender::default() }
     }
 
+    /// The newest block.
     pub(crate) fn tip(&self) -> Option<Head> {
-        self.state.lock().tip.clone()
+        self.newest.borrow().as_ref().map(|(head, _)| head.clone())
     }
 
     pub(crate) fn reorgs_seen(&self) -> u64 {
@@ -81,6 +84,9 @@ impl Heads {
 
     /// How long ago the block of this height, as it stands now, was seen.
     pub(crate) fn seen(&self, number: u64) -> Option<Duration> {
+        if let Some((_, at)) = self.newest.borrow().as_ref().filter(|(head, _)| head.number == number) {
+            return Some(at.elapsed());
+        }
         let state = self.state.lock();
         state.blocks.iter().rev().find(|known| known.number == number).map(|known| known.at.elapsed())
     }
@@ -89,9 +95,18 @@ impl Heads {
     pub(crate) async fn look(&self, node: &Node, bus: Option<&dyn Bus>) -> Result<()> {
         let head = node.wire_block(BlockId::Latest).await?.head;
         let at = Instant::now();
-        let (hash, change) = (head.hash, self.change(node, head).await?);
-        let Some(change) = change else { return Ok(()) };
-        self.newest.send_replace(Some(hash));
+        let Some(change) = self.change(node, head.clone()).await? else { return Ok(()) };
+        // Where telling fails, the same block is found again: nobody is woken for it a second time.
+        let new = |newest: &mut Option<(Head, Instant)>| {
+            let new = newest.as_ref().is_none_or(|(known, _)| known.hash != head.hash);
+            if new {
+                *newest = Some((head, at));
+            }
+            new
+        };
+        if self.newest.send_if_modified(new) {
+            self.moved.notify_one();
+        }
         if let Some(bus) = bus {
             Self::tell(&change, bus).await?;
         }
@@ -109,7 +124,8 @@ impl Heads {
     }
 
     async fn change(&self, node: &Node, head: Head) -> Result<Option<Change>> {
-        let Some(tip) = self.tip() else { return Ok(Some(Change { added: vec![head], reorg: None, gap: true })) };
+        let told = self.state.lock().tip.clone();
+        let Some(tip) = told else { return Ok(Some(Change { added: vec![head], reorg: None, gap: true })) };
         if head.hash == tip.hash {
             return Ok(None);
         }
@@ -185,7 +201,6 @@ impl Heads {
         state.blocks.drain(..excess);
         self.metrics.chain_head.set(tip.number as i64);
         state.tip = Some(tip);
-        self.moved.notify_one();
         Ok(())
     }
 }

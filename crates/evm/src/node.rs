@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use serde_json::{Value, json};
 
 use crate::config::LendersConfig;
+use crate::flash::Lent;
 use crate::heads::Heads;
 use crate::machine::{self, Cache};
 use crate::rpc::SharedRpc;
@@ -33,6 +34,8 @@ pub struct Node {
     pub(crate) lenders: Arc<LendersConfig>,
     /// What forks of its state have read.
     pub(crate) cache: Arc<Cache>,
+    /// Who lends, as last read.
+    pub(crate) lent: Arc<Lent>,
     /// What stands on the sandbox; `None` on any other chain.
     pub(crate) market: Arc<RwLock<Option<Market>>>,
     /// What stands behind its money.
@@ -215,8 +218,8 @@ impl Chain for Node {
         trace::read(self, hash).await
     }
 
-    async fn flash_sources(&self, asset: Address) -> Result<FlashMarket> {
-        flash::read(self, asset).await
+    async fn flash_sources(&self, asset: Address, blocks_old_max: u64) -> Result<FlashMarket> {
+        flash::read(self, asset, blocks_old_max).await
     }
 }
 

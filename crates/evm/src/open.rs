@@ -133,6 +133,7 @@ fn node(
         log_blocks_max: config.log_blocks_max,
         lenders: Arc::new(config.lenders.clone()),
         cache: Arc::default(),
+        lent: Arc::default(),
         market: Arc::new(RwLock::new(None)),
         ground,
     })

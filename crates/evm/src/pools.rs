@@ -95,7 +95,7 @@ impl Follower {
         }
     }
 
-    /// Follows until `tasks` stops: at once when head tracking sees a change, and every `every`.
+    /// Follows until `tasks` stops: at once when head tracking sees a change, and every `every` while they are not where it is.
     pub(crate) fn follow(self: Arc<Self>, every: Duration, tasks: &Tasks) {
         let stopping = tasks.stopping();
         tasks.spawn("pools", OnEnd::StopOwner, async move {
@@ -104,7 +104,7 @@ impl Follower {
             let watch = async {
                 loop {
                     tokio::select! {
-                        _ = ticks.tick() => {}
+                        _ = ticks.tick(), if self.is_behind() => {}
                         () = self.node.heads.moved.notified() => {}
                     }
                     self.catch_up().await;
@@ -115,6 +115,12 @@ impl Follower {
                 tracing::warn!(error = %fault, "the pools could not be saved");
             }
         });
+    }
+
+    /// Whether the pools are of another block than the newest that head tracking has seen.
+    fn is_behind(&self) -> bool {
+        let at = self.state.read().as_ref().map(|followed| followed.at.hash);
+        at.is_none() || at != self.node.heads.tip().map(|tip| tip.hash)
     }
 
     /// Goes on until the head is reached or something fails.

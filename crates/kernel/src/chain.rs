@@ -156,6 +156,7 @@ pub trait Chain: Send + Sync {
     /// The calls a mined transaction made, in order.
     async fn trace(&self, hash: Hash) -> Result<TransactionTrace>;
 
-    /// Who lends this asset within one transaction, now: contract, liquidity, fee.
-    async fn flash_sources(&self, asset: Address) -> Result<FlashMarket>;
+    /// Who lends this asset within one transaction: contract, liquidity, fee. As of the newest block, or as they were read for somebody else at
+    /// most `blocks_old_max` blocks from it.
+    async fn flash_sources(&self, asset: Address, blocks_old_max: u64) -> Result<FlashMarket>;
 }

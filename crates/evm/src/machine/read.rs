@@ -1,9 +1,10 @@
 //! What a fork lacks, read from the node: as much at once as can be known to be needed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
-use kernel::chain::{BlockId, CallRequest, Hash};
+use kernel::chain::{BlockId, CallRequest, Hash, Head};
 use kernel::{Fault, Result};
 use revm::bytecode::Bytecode;
 use serde::Deserialize;
@@ -133,9 +134,9 @@ impl Reader {
 }
 
 /// Reads what runs have lately asked for as soon as there is a new block, so that who runs something next finds it.
-pub(crate) async fn keep_renewed(node: Node, mut newest: watch::Receiver<Option<Hash>>) {
+pub(crate) async fn keep_renewed(node: Node, mut newest: watch::Receiver<Option<(Head, Instant)>>) {
     while newest.changed().await.is_ok() {
-        let Some(block) = *newest.borrow_and_update() else { continue };
+        let Some(block) = newest.borrow_and_update().as_ref().map(|(head, _)| head.hash) else { continue };
         let reader = Reader { node: node.clone(), block: block.0 };
         if let Err(fault) = reader.renew().await {
             // Whoever runs something is told what is the matter.

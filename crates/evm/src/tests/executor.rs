@@ -72,7 +72,7 @@ async fn cycle(sandbox: &Sandbox, legs: &[Named], amount: U256) -> Cycle {
 
 async fn source(sandbox: &Sandbox, (provider, deployment): (&str, &str)) -> FlashSource {
     let (weth, at) = (sandbox.at("weth").await, sandbox.at(deployment).await);
-    let market = sandbox.node.flash_sources(weth).await.unwrap();
+    let market = sandbox.node.flash_sources(weth, 0).await.unwrap();
     let found = market.sources.into_iter().find(|source| source.provider == provider && source.contract == at);
     found.unwrap_or_else(|| panic!("{deployment} does not lend"))
 }

@@ -14,7 +14,7 @@ use crate::{Encodings, LendersConfig, Node};
 async fn pairs_lend_all_but_one_unit_of_their_reserve() {
     let Some(sandbox) = sandbox() else { return };
     let (weth, dai) = (sandbox.at("weth").await, sandbox.at("dai").await);
-    let market = sandbox.node.flash_sources(weth).await.unwrap();
+    let market = sandbox.node.flash_sources(weth, 0).await.unwrap();
     assert!(market.unread.is_empty() && market.block_number > 0);
     assert!(market.sources.is_sorted_by_key(|source| source.fee.millionths()), "the cheapest first");
     let lent = |units: u64| ether(units).parse::<U256>().unwrap() - U256::ONE;
@@ -30,10 +30,10 @@ async fn pairs_lend_all_but_one_unit_of_their_reserve() {
 #[tokio::test]
 async fn what_nobody_lends_has_no_source_and_what_is_no_contract_is_refused() {
     let Some(sandbox) = sandbox() else { return };
-    let unlent = sandbox.node.flash_sources(sandbox.at("uniswap-v2-router").await).await.unwrap();
+    let unlent = sandbox.node.flash_sources(sandbox.at("uniswap-v2-router").await, 0).await.unwrap();
     assert!(unlent.sources.is_empty());
     let account = sandbox.account(1).await;
-    assert_eq!(sandbox.node.flash_sources(account).await.unwrap_err().code, Code::NotFound);
+    assert_eq!(sandbox.node.flash_sources(account, 0).await.unwrap_err().code, Code::NotFound);
 }
 
 async fn on_sandbox(sandbox: &Sandbox, lenders: LendersConfig) -> Node {
@@ -45,7 +45,7 @@ async fn on_sandbox(sandbox: &Sandbox, lenders: LendersConfig) -> Node {
 async fn a_uniswap_v3_pool_lends_what_it_holds() {
     let Some(sandbox) = sandbox() else { return };
     let (usdc, pool) = (sandbox.at("usdc").await, sandbox.at("uniswap-v3-pool-usdc-weth-500").await);
-    let market = sandbox.node.flash_sources(usdc).await.unwrap();
+    let market = sandbox.node.flash_sources(usdc, 0).await.unwrap();
     let lender = market.sources.iter().find(|source| source.contract == pool).unwrap();
     let held = sandbox.node.token_balance(usdc, pool, BlockId::Latest).await.unwrap();
     assert_eq!(
@@ -58,7 +58,7 @@ async fn a_uniswap_v3_pool_lends_what_it_holds() {
 async fn all_lenders_of_the_sandbox_lend_every_token() {
     let Some(sandbox) = sandbox() else { return };
     for token in ["weth", "usdc", "wbtc"] {
-        let market = sandbox.node.flash_sources(sandbox.at(token).await).await.unwrap();
+        let market = sandbox.node.flash_sources(sandbox.at(token).await, 0).await.unwrap();
         assert!(market.unread.is_empty(), "{market:?}");
         for provider in ["balancer-v2", "uniswap-v4", "aave-v3", "uniswap-v3", "uniswap-v2", "sushiswap-v2"] {
             let lends = market.sources.iter().any(|source| source.provider == provider);
@@ -84,7 +84,7 @@ async fn an_aave_v3_pool_lends_what_its_reserve_holds_while_it_may() {
     for (function, value, lends) in rules {
         let rule = Encodings.encode_call(function, &[json!(usdc), json!(value)]).unwrap();
         assert!(sandbox.send(json!({ "from": admin, "to": configurator, "input": rule })).await.success);
-        let market = sandbox.node.flash_sources(usdc).await.unwrap();
+        let market = sandbox.node.flash_sources(usdc, 0).await.unwrap();
         assert!(market.unread.is_empty(), "{market:?}");
         let aave = market.sources.iter().find(|source| source.provider == "aave-v3");
         assert_eq!(aave.is_some(), lends, "{function} {value}");
@@ -94,7 +94,7 @@ async fn an_aave_v3_pool_lends_what_its_reserve_holds_while_it_may() {
         }
     }
     // An asset that it does not list is none of its business.
-    let unlisted = sandbox.node.flash_sources(sandbox.at("uniswap-v2-pair-usdc-weth").await).await.unwrap();
+    let unlisted = sandbox.node.flash_sources(sandbox.at("uniswap-v2-pair-usdc-weth").await, 0).await.unwrap();
     assert!(unlisted.unread.is_empty() && unlisted.sources.is_empty(), "{unlisted:?}");
 }
 
@@ -107,8 +107,8 @@ async fn a_lender_that_is_none_is_told_as_unread_and_hides_no_other() {
         LendersConfig { aave_v3_pool: Some(usdc), balancer_v2_vault: Some(router), ..LendersConfig::default() },
     )
     .await;
-    let market = node.flash_sources(usdc).await.unwrap();
-    assert_eq!(market.sources, sandbox.node.flash_sources(usdc).await.unwrap().sources);
+    let market = node.flash_sources(usdc, 0).await.unwrap();
+    assert_eq!(market.sources, sandbox.node.flash_sources(usdc, 0).await.unwrap().sources);
     let mut unread: Vec<_> = market.unread.into_iter().map(|unread| unread.provider).collect();
     unread.sort();
     assert_eq!(unread, ["aave-v3", "balancer-v2"]);

@@ -159,7 +159,7 @@ async fn the_best_cycles_of_the_main_nets_pairs_are_borrowed_for_and_traded_in_o
         let changed = book.take_changed();
         search.follow(&book, &changed);
         // What the lenders have changes with what is traded.
-        let sources = sandbox.node.flash_sources(weth).await.unwrap().sources;
+        let sources = sandbox.node.flash_sources(weth, 0).await.unwrap().sources;
         let found = best(&book, &search, &sources);
         let predicted = found.trade.output - found.trade.input - found.flash_fee.0;
         assert!(!predicted.is_zero() && last.is_none_or(|last| found.net <= last), "{:?} after {last:?}", found.net);

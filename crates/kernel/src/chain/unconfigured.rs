@@ -111,7 +111,7 @@ impl Chain for Unconfigured {
         self.no()
     }
 
-    async fn flash_sources(&self, _: Address) -> Result<FlashMarket> {
+    async fn flash_sources(&self, _: Address, _: u64) -> Result<FlashMarket> {
         self.no()
     }
 }

@@ -98,7 +98,7 @@ fn bps(source: &FlashSource) -> f64 {
 impl BlockchainIntegration {
     pub(super) async fn flash_loan_providers(&self, request: FlashProviders) -> Result<FlashProvidersAnswer, Fault> {
         let asset = request.asset;
-        let market = self.chain.flash_sources(asset).await?;
+        let market = self.chain.flash_sources(asset, 0).await?;
         let token = self.chain.token(asset, BlockId::Number(market.block_number)).await?;
         let shown = |source: FlashSource| Provider {
             fee_bps: bps(&source),
@@ -120,7 +120,7 @@ impl BlockchainIntegration {
         if amount.is_zero() {
             return Err(Fault::invalid("a loan of nothing").hint("give the amount in the token's smallest unit"));
         }
-        let market = self.chain.flash_sources(asset).await?;
+        let market = self.chain.flash_sources(asset, 0).await?;
         let wanted = |source: &FlashSource| provider.as_ref().is_none_or(|provider| *provider == source.provider);
         let sources: Vec<_> = market.sources.into_iter().filter(wanted).collect();
         let mut quotes: Vec<_> =

@@ -68,7 +68,7 @@ impl Execution {
                 Ok::<_, Fault>((at, legs, self.pricing.wei_in(view.asset, book)?, held))
             })
             .and_then(|found| found)?;
-        let lenders = self.pricing.lenders(view.asset, at.block).await?;
+        let lenders = self.pricing.lenders(view.asset).await?;
         let planned = view.planned(legs, &lenders)?;
         let trade = path::Trade::along(planned.legs.clone(), Exact::In(view.amount))?;
         let beyond = || Fault::too_large("the lender's fee is out of range");

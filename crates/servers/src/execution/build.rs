@@ -134,8 +134,7 @@ impl Execution {
                 Ok::<_, Fault>((legs, self.pricing.wei_in(asset, book)?))
             })
             .and_then(|found| found)?;
-        let head = self.pools.status().at.map_or(0, |at| at.block);
-        let lenders = self.pricing.lenders(asset, head).await?;
+        let lenders = self.pricing.lenders(asset).await?;
         let (amount, source) = match request.amount {
             Some(amount) => (amount, lender_for(&lenders, request.source, amount, &legs)?.contract),
             None => {

@@ -123,7 +123,7 @@ impl MarketAnalysis {
         };
         let History { from, to, mut book, blocks: history } = history;
         let rate = self.pricing.wei_in(asset, &book)?;
-        let terms = self.terms(asset, rate, Amount::default(), to).await?;
+        let terms = self.terms(asset, rate, Amount::default()).await?;
         let mut search = Search::new(&[(asset, 1.0)], self.config.max_hops);
         let all: Vec<PoolId> = book.iter().map(|(id, _)| id).collect();
         search.follow(&book, &all);

@@ -38,13 +38,7 @@ pub(super) struct Terms {
 
 impl MarketAnalysis {
     /// What it takes to price cycles of this asset.
-    pub(super) async fn terms(
-        &self,
-        asset: Address,
-        wei_in_asset: Rate,
-        base_fee: Amount,
-        block: u64,
-    ) -> Result<Terms> {
+    pub(super) async fn terms(&self, asset: Address, wei_in_asset: Rate, base_fee: Amount) -> Result<Terms> {
         let coin = self.coins.coin(asset).await;
         let (asset_in_reference, unpriced) = match self.pricing.worth(&coin).await {
             Ok(worth) => (Some(worth.rate), None),
@@ -59,7 +53,7 @@ impl MarketAnalysis {
             wei_in_asset,
             asset_in_reference,
         };
-        Ok(Terms { costs, lenders: self.pricing.lenders(asset, block).await?, unpriced, coin })
+        Ok(Terms { costs, lenders: self.pricing.lenders(asset).await?, unpriced, coin })
     }
 
     pub(super) fn costs_view<'a>(&self, base_fee: Amount, terms: impl Iterator<Item = &'a Terms>) -> CostsView {

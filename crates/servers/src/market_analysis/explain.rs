@@ -94,7 +94,7 @@ impl MarketAnalysis {
             })
             .and_then(|(at, found)| Ok((at, found?)))?;
         let base_fee = self.pricing.base_fee(at.block).await?;
-        let terms = self.terms(funding, rate, base_fee, at.block).await?;
+        let terms = self.terms(funding, rate, base_fee).await?;
         let mut book = Book::default();
         let mut hops = Vec::with_capacity(legs.len());
         for leg in &legs {

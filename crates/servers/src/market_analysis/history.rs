@@ -81,6 +81,7 @@ impl MarketAnalysis {
         if !writes.is_empty() {
             self.store.commit(writes).await?;
         }
+        self.pricing.freshen(scanned.terms.keys().copied()).await?;
         Ok(scanned.at)
     }
 

@@ -126,7 +126,7 @@ impl MarketAnalysis {
             .read(|_, book| assets.iter().map(|asset| self.pricing.wei_in(*asset, book)).collect::<Vec<_>>())?;
         let mut terms = HashMap::new();
         for (asset, rate) in assets.into_iter().zip(rates) {
-            terms.insert(asset, self.terms(asset, rate?, base_fee, excerpt.at.block).await?);
+            terms.insert(asset, self.terms(asset, rate?, base_fee).await?);
         }
         let Excerpt { at, book, candidates, total } = excerpt;
         let mut found = Vec::new();

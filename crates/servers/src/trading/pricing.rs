@@ -1,23 +1,23 @@
 //! What trading costs and what it is worth: the base fee, who lends, what gas costs in an asset, what an asset costs in the reference
 //! currency.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use kernel::chain::{Address, Amount, Chain, FlashMarket, FlashSource};
+use kernel::chain::{Address, Amount, Chain, FlashSource};
 use kernel::prices::{Asset, Prices, ReferencePrice};
 use kernel::{Fault, Result};
 use market::{Book, Rate};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::Zero;
-use parking_lot::Mutex;
 
 use super::coins::{Coin, Coins};
 use super::path::{self, Leg};
 
-/// For how many blocks lenders' terms are taken as they were read.
+/// For how many blocks lenders' terms are taken as they were read: what they no longer hold, the simulation refuses.
 const LENDERS_BLOCKS: u64 = 10;
+/// After how many blocks who has the time reads them anew, so that who trades finds them.
+const LENDERS_FRESH_BLOCKS: u64 = 5;
 /// Decimal digits of the reference currency's smallest unit here.
 pub(crate) const REFERENCE_DECIMALS: u8 = 6;
 
@@ -30,8 +30,6 @@ pub(crate) struct Pricing {
     native: String,
     /// The reference currency.
     currency: String,
-    /// Lenders' terms as last read, by asset.
-    lenders: Mutex<HashMap<Address, FlashMarket>>,
 }
 
 /// What an asset is worth in the reference currency.
@@ -50,7 +48,7 @@ impl Pricing {
         native: &str,
         currency: &str,
     ) -> Self {
-        Self { chain, prices, coins, native: native.into(), currency: currency.into(), lenders: Mutex::default() }
+        Self { chain, prices, coins, native: native.into(), currency: currency.into() }
     }
 
     /// The wrapped native coin.
@@ -64,16 +62,16 @@ impl Pricing {
     }
 
     /// Who lends an asset.
-    pub(crate) async fn lenders(&self, asset: Address, block: u64) -> Result<Vec<FlashSource>> {
-        if let Some(market) = self.lenders.lock().get(&asset)
-            && market.block_number.abs_diff(block) < LENDERS_BLOCKS
-        {
-            return Ok(market.sources.clone());
+    pub(crate) async fn lenders(&self, asset: Address) -> Result<Vec<FlashSource>> {
+        Ok(self.chain.flash_sources(asset, LENDERS_BLOCKS).await?.sources)
+    }
+
+    /// Has lenders' terms read that others will soon ask for.
+    pub(crate) async fn freshen(&self, assets: impl Iterator<Item = Address>) -> Result<()> {
+        for asset in assets {
+            self.chain.flash_sources(asset, LENDERS_FRESH_BLOCKS).await?;
         }
-        let market = self.chain.flash_sources(asset).await?;
-        let sources = market.sources.clone();
-        self.lenders.lock().insert(asset, market);
-        Ok(sources)
+        Ok(())
     }
 
     /// What a wei is worth in an asset, by the deepest pool between it and the wrapped native coin.
