@@ -252,13 +252,17 @@ impl<'a> Walk<'a> {
         let needed = self.needed::<BACK>(sum);
         if least <= 1 && self.reach::<BACK>().one[at(from)] > needed {
             for last in direct.pools(from) {
-                let rate = if BACK { last.back.rate } else { last.out.rate };
-                if rate > needed && !self.passed(last.pool) {
-                    self.note::<BACK>(last.pool);
+                let hop = if BACK { last.back } else { last.out };
+                if hop.rate > needed && !self.passed(last.pool) {
+                    let whole = if BACK { hop.then(sum) } else { sum.then(hop) };
+                    // Few of those whose rate would do wear slowly enough.
+                    if whole.best().1 >= self.least {
+                        self.note::<BACK>(last.pool);
+                    }
                 }
             }
         }
-        if left < 2 {
+        if left < 2 || (from != self.home && self.rest::<BACK>(from, left) <= needed) {
             return;
         }
         // The best way home in at most two hops, seen while looking.
@@ -266,7 +270,7 @@ impl<'a> Walk<'a> {
         for edge in graph.edges(from) {
             let hop = if BACK { edge.back } else { edge.out };
             let way = hop.rate * self.rest::<BACK>(edge.to, left - 1);
-            best = best.max(way);
+            raise(&mut best, way);
             if way > needed && edge.to != self.home && !self.passed(edge.pool) && !self.visited(edge.to) {
                 let longer = if BACK { hop.then(sum) } else { sum.then(hop) };
                 self.trail.push(edge.pool, edge.to);

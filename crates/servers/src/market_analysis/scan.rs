@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use kernel::UnixMs;
 use kernel::chain::{Address, Amount};
 use market::conflict::{Contender, best_set};
@@ -124,10 +125,9 @@ impl MarketAnalysis {
         let rates = self
             .pools
             .read(|_, book| assets.iter().map(|asset| self.pricing.wei_in(*asset, book)).collect::<Vec<_>>())?;
-        let mut terms = HashMap::new();
-        for (asset, rate) in assets.into_iter().zip(rates) {
-            terms.insert(asset, self.terms(asset, rate?, base_fee).await?);
-        }
+        let rates = assets.into_iter().zip(rates);
+        let terms = rates.map(async |(asset, rate)| Ok::<_, Fault>((asset, self.terms(asset, rate?, base_fee).await?)));
+        let terms: HashMap<Address, Terms> = try_join_all(terms).await?.into_iter().collect();
         let Excerpt { at, book, candidates, total } = excerpt;
         let mut found = Vec::new();
         for cycle in &candidates {
