@@ -1,4 +1,4 @@
-//! What must be on the machine already: Node.js with npm, Python. Each is looked for only when something has to be fetched.
+//! What must be on the machine already: Node.js with npm, Python, Debian's package tools. Each is looked for only when something has to be fetched.
 
 use crate::command::major_version;
 use crate::problem::{Problem, Result};
@@ -37,4 +37,18 @@ pub(crate) fn python() -> Result {
         _ => Err(Problem::new("Python 3 is missing: there is no `python3` in PATH")
             .fix("install Python 3.10 or newer with its venv module (Debian: python3-venv); only tests need it")),
     }
+}
+
+/// Sees to it that Debian's packages can be fetched and unpacked; nothing of it needs root.
+///
+/// # Errors
+/// This is no Debian.
+pub(crate) fn debian() -> Result<()> {
+    for program in ["apt-get", "dpkg-deb"] {
+        if major_version(program)?.is_none() {
+            return Err(Problem::new(format!("there is no `{program}` in PATH"))
+                .fix("only tests with real servers need it: run them on Debian, or in one of its containers"));
+        }
+    }
+    Ok(())
 }

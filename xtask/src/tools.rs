@@ -5,6 +5,8 @@
 //! | fleet | `npm/node_modules/<package>`, `npm/solc-<version>` | Foundry's binaries, the protocols' bytecode, Solidity compilers |
 //! | tests | `tests/node_modules/<package>`, `tests/node_modules/.bin/node` | conformance suite, Inspector, TypeScript SDK, a recent Node.js |
 //! | python | `venv/bin/python` | the Python SDKs of MCP and A2A |
+//! | schemas | `schemas/bin/python` | the published schemas of Compose, Kubernetes and Grafana |
+//! | debian | `debian/root/usr/bin/prometheus` | programs out of Debian's packages, unpacked and not installed |
 //!
 //! Invariants:
 //! - A set is current when its stamp equals its committed pins; the stamp is written last, inside the folder that it vouches for, so
@@ -32,6 +34,8 @@ const STAMP: &str = ".flotilla-stamp";
 /// What dresses the compilers' WebAssembly builds as programs, and the names of those.
 const SOLC: &str = "solc.js";
 const COMPILERS: [&str; 2] = ["solc-0.6.12", "solc-0.8.26"];
+/// What unpacks Debian's packages into a folder, without installing them.
+const UNPACK: &str = "unpack.sh";
 /// What compiles SushiSwap, of which only the source is published.
 const SUSHISWAP: &str = "sushiswap.js";
 
@@ -44,11 +48,15 @@ pub(crate) enum Set {
     Tests,
     /// What the tests need from Python's registry
     Python,
+    /// What the tests hold the files around the fleet against
+    Schemas,
+    /// Servers that the tests start, from Debian's packages
+    Debian,
 }
 
 impl Set {
     /// Every set.
-    pub(crate) const ALL: [Self; 3] = [Self::Fleet, Self::Tests, Self::Python];
+    pub(crate) const ALL: [Self; 5] = [Self::Fleet, Self::Tests, Self::Python, Self::Schemas, Self::Debian];
 
     /// What it holds, for people.
     pub(crate) fn about(self) -> &'static str {
@@ -56,6 +64,8 @@ impl Set {
             Self::Fleet => "Foundry and protocol artefacts",
             Self::Tests => "the official MCP clients and conformance suite",
             Self::Python => "the official Python SDKs",
+            Self::Schemas => "schemas of Compose, Kubernetes and Grafana",
+            Self::Debian => "Prometheus and Nginx from Debian",
         }
     }
 
@@ -65,6 +75,8 @@ impl Set {
             Self::Fleet => ("fleet", &["package.json", "package-lock.json", SOLC, SUSHISWAP]),
             Self::Tests => ("tests", &["package.json", "package-lock.json"]),
             Self::Python => ("python", &["requirements.txt"]),
+            Self::Schemas => ("schemas", &["requirements.txt"]),
+            Self::Debian => ("debian", &["packages.txt", UNPACK]),
         }
     }
 
@@ -74,6 +86,8 @@ impl Set {
             Self::Fleet => (tools.join("npm"), tools.join("npm/node_modules")),
             Self::Tests => (tools.join("tests"), tools.join("tests/node_modules")),
             Self::Python => (tools.join("venv"), tools.join("venv")),
+            Self::Schemas => (tools.join("schemas"), tools.join("schemas")),
+            Self::Debian => (tools.join("debian"), tools.join("debian")),
         }
     }
 
@@ -82,7 +96,8 @@ impl Set {
         Ok(match self {
             Self::Fleet => format!("@foundry-rs/anvil-{}/bin/anvil", platform()?),
             Self::Tests => ".bin/node".to_owned(),
-            Self::Python => "bin/python".to_owned(),
+            Self::Python | Self::Schemas => "bin/python".to_owned(),
+            Self::Debian => "root/usr/bin/prometheus".to_owned(),
         })
     }
 }
@@ -107,7 +122,11 @@ pub(crate) fn fetch(repo: &Repo, sets: &[Set]) -> Result {
         return Ok(());
     }
     for fetch in &stale {
-        if fetch.set == Set::Python { host::python()? } else { host::npm()? }
+        match fetch.set {
+            Set::Fleet | Set::Tests => host::npm()?,
+            Set::Python | Set::Schemas => host::python()?,
+            Set::Debian => host::debian()?,
+        }
     }
     fs::create_dir_all(&repo.tools).map_err(Problem::io(repo.tools.display()))?;
     let held = lock(&repo.tools)?;
@@ -158,12 +177,21 @@ impl<'a> Fetch<'a> {
 
     /// The commands that install it into `folder`.
     fn steps(&self, folder: &Path) -> Result<Vec<Command>> {
-        if self.set == Set::Python {
+        if self.set == Set::Debian {
+            let mut unpack = Command::new("sh");
+            unpack.arg(self.pins.join(UNPACK)).arg(self.pins.join("packages.txt")).arg(folder);
+            return Ok(vec![unpack]);
+        }
+        if matches!(self.set, Set::Python | Set::Schemas) {
             let mut create = Command::new("python3");
             create.args(["-m", "venv", "--clear"]).arg(folder);
             let mut install = Command::new(folder.join("bin/python"));
             install.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--only-binary=:all:"]);
             install.arg("--requirement").arg(self.pins.join("requirements.txt"));
+            if self.set == Set::Schemas {
+                // Every package is listed, and of one only a file is read, whose own dependencies would not build.
+                install.arg("--no-deps");
+            }
             return Ok(vec![create, install]);
         }
         for file in self.set.pins().1 {

@@ -125,16 +125,23 @@ impl DataDir {
     }
 
     fn note_path(&self, pid: u32) -> PathBuf {
-        self.path.join("run").join(format!("{pid}.json"))
+        self.path.join("run").join(format!("{}{pid}.json", here()))
     }
 
-    /// The notes of processes that still run.
+    /// The notes of this machine's processes that still run: in a folder that containers share, numbers mean something only at home.
     pub fn running(&self) -> Vec<RunNote> {
+        let here = here();
         let files = fs::read_dir(self.path.join("run")).into_iter().flatten().flatten();
+        let files = files.filter(|file| file.file_name().to_string_lossy().starts_with(&here));
         let notes =
             files.filter_map(|file| serde_json::from_str::<RunNote>(&fs::read_to_string(file.path()).ok()?).ok());
         notes.filter(|note| is_running(note.pid)).collect()
     }
+}
+
+/// What the names of this machine's notes begin with.
+fn here() -> String {
+    format!("{}-", crate::config::machine())
 }
 
 /// Whether a process of this number runs.

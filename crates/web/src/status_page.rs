@@ -8,8 +8,10 @@ use axum::extract::{ConnectInfo, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use http::{HeaderMap, header};
-use kernel::Access;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, header};
+use kernel::{Access, Code, Fault};
 use maud::{DOCTYPE, Markup, html};
 use mcp::http::Door;
 use serde_json::Value;
@@ -62,11 +64,39 @@ async fn overview(
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    page.guard.admit(&headers, remote, Access::Read, "the status page").await?;
+    let asked = keyed(&headers);
+    match page.guard.admit(&asked, remote, Access::Read, "the status page").await {
+        Err(fault) if fault.code == Code::Unauthenticated => return Ok(ask(fault)),
+        admitted => drop(admitted?),
+    };
     let fleet = &page.coordinator;
     let (status, servers, agents) = (fleet.status().await?, fleet.servers().await?, fleet.agents().await?);
     let text = render(&status, &servers, &agents, &fleet.upstreams().await?).into_string();
     Ok(([(header::CONTENT_SECURITY_POLICY, CSP), (header::REFRESH, "5")], Html(text)).into_response())
+}
+
+/// The same headers with the key that a browser asked for, as its password, where the fleet expects it.
+fn keyed(headers: &HeaderMap) -> HeaderMap {
+    let mut keyed = headers.clone();
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+    let pair = given.and_then(|text| String::from_utf8(STANDARD.decode(text.trim()).ok()?).ok());
+    let bearer = pair.as_deref().and_then(|pair| {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", pair.split_once(':')?.1)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    });
+    if let Some(bearer) = bearer {
+        keyed.insert(header::AUTHORIZATION, bearer);
+    }
+    keyed
+}
+
+/// A refusal that has a browser ask for a key: any name, and the key as the password.
+fn ask(fault: Fault) -> Response {
+    let mut response = Problem(fault).into_response();
+    let challenge = HeaderValue::from_static("Basic realm=\"flotilla: any name, and a key as the password\"");
+    response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    response
 }
 
 fn render(status: &Value, servers: &Value, agents: &Value, upstreams: &Value) -> Markup {

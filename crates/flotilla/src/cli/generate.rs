@@ -31,6 +31,8 @@ enum What {
     Metrics,
     /// The catalog, as JSON.
     Catalog,
+    /// The files around the fleet, as one JSON object: text by path.
+    Deployment,
 }
 
 impl Generate {
@@ -46,6 +48,11 @@ impl Generate {
             What::Tools => crate::fleet::documentation()?,
             What::Agents => crate::fleet::agents_documentation()?,
             What::Metrics => metrics(),
+            What::Deployment => {
+                let files: serde_json::Map<_, _> =
+                    crate::deploy::files()?.into_iter().map(|file| (file.path, file.text.into())).collect();
+                serde_json::Value::Object(files).to_string()
+            }
             What::Catalog => {
                 let rows: Vec<_> = catalog::SERVICES.iter().filter(|service| service.built).collect();
                 let rows: Vec<_> = rows

@@ -5,10 +5,13 @@ mod api;
 mod audit;
 mod backup;
 mod completions;
+mod compose;
 mod config;
 mod connect;
 mod doctor;
 mod generate;
+mod health;
+mod init;
 mod logs;
 mod mcp;
 mod output;
@@ -102,6 +105,12 @@ pub enum Command {
     Backup(backup::Backup),
     /// Put a backup into a data folder that is new or empty
     Restore(backup::Restore),
+    /// The container system: start, stop, write its files
+    Compose(compose::Compose),
+    /// Write `.env` and docker/secrets with random passwords; what is there stays
+    Init(init::Init),
+    /// Ask a service on this machine whether it serves
+    Health(health::Health),
     /// Print a completion script
     Completions(completions::Completions),
     /// Print the version
@@ -142,6 +151,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
         Command::Config(command) => command.run(global),
         Command::Completions(command) => command.run(),
         Command::Generate(command) => command.run(),
+        Command::Compose(command) => command.run(global),
+        Command::Init(command) => command.run(global),
+        Command::Health(command) => command.run(),
         Command::Version => output::version(global.json),
         Command::Connect(command) => command.run(global),
         command => runtime()?.block_on(async move {

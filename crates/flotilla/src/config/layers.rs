@@ -277,7 +277,7 @@ fn ensure_object(value: &mut Value) {
 }
 
 /// The lines of a `.env` file: `NAME=value`, optional `export`, quotes around the value, `#` comments.
-fn dot_env(path: &Path) -> Result<Vec<(String, String)>> {
+pub fn dot_env(path: &Path) -> Result<Vec<(String, String)>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

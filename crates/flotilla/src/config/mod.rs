@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use servers::outbound::{Allowed, Reach};
 
 pub use explain::{explain, show};
-pub use layers::{Loaded, RELAY_KEY, RELAY_URL, RPC_URL, Sources, WALLET_KEY, WALLET_PASSWORD, load};
+pub use layers::{Loaded, RELAY_KEY, RELAY_URL, RPC_URL, Sources, WALLET_KEY, WALLET_PASSWORD, dot_env, load};
 pub use template::template;
 
 /// `flotilla.toml`.
@@ -133,7 +133,8 @@ pub struct HttpConfig {
     pub hosts: Vec<String>,
     /// Web origins, beside loopback's, whose pages may call the fleet.
     pub origins: Vec<String>,
-    /// The address other processes reach this one under, when it is not `bind`.
+    /// The address other processes reach this one under, when it is not `bind`; `auto` is this machine's own name, by which containers
+    /// know each other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advertise: Option<String>,
     /// A certificate chain in PEM. With it the coordinator and the status page are served over TLS on `bind`, and all other services on
@@ -157,6 +158,19 @@ impl Default for HttpConfig {
             tls_key: None,
         }
     }
+}
+
+impl HttpConfig {
+    /// The address other processes reach this one under, when it is told.
+    pub fn advertised(&self) -> Option<String> {
+        self.advertise.as_ref().map(|host| if host == "auto" { machine() } else { host.clone() })
+    }
+}
+
+/// This machine's own name, or a container's.
+pub fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Some(name.trim()).filter(|name| !name.is_empty()).unwrap_or("localhost").to_owned()
 }
 
 /// `[auth]`.

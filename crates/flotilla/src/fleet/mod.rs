@@ -230,7 +230,7 @@ fn secure(url: String) -> String {
 
 /// Where others reach an address of ours.
 fn url_of(config: &Config, address: SocketAddr) -> String {
-    match &config.http.advertise {
+    match config.http.advertised() {
         Some(host) => format!("http://{host}:{}", address.port()),
         None if address.ip().is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
         None => format!("http://{address}"),

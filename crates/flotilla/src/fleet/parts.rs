@@ -278,6 +278,8 @@ fn authenticate(config: &Config, keys: Arc<Keys>, sealer: Sealer) -> Result<Arc<
 fn door(config: &Config, auth: &Arc<dyn Authenticate>, sealer: Sealer, doors: &Tasks, clock: Clock) -> DoorConfig {
     let mut door = DoorConfig::new(Arc::clone(auth), sealer, doors.clone(), clock);
     door.hosts.clone_from(&config.http.hosts);
+    // Others of the fleet come by the name that they were told.
+    door.hosts.extend(config.http.advertised());
     door.origins.clone_from(&config.http.origins);
     door
 }

@@ -54,3 +54,14 @@ fn the_default_configuration_changes_nothing() {
 fn services_for_containers() {
     fresh("catalog", "docker/generated/services.json");
 }
+
+#[test]
+fn everything_around_the_fleet() {
+    let files = Home::new("").cli(&["gen", "deployment"]).json();
+    let files = files.as_object().unwrap();
+    assert!(files.len() > 8, "{:?}", files.keys());
+    for (path, text) in files {
+        let kept = std::fs::read_to_string(tools::root().join(path)).unwrap_or_default();
+        assert!(text == &kept, "{path} is stale: `cargo xtask gen`");
+    }
+}

@@ -13,6 +13,7 @@ mod cli;
 mod clients;
 mod conformance;
 mod connect;
+mod deploy;
 mod doctor;
 mod fixture;
 mod generated;

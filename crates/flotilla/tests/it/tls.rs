@@ -10,9 +10,10 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 
 use crate::harness::{Home, Process, http};
 
-/// A certificate for this machine in the home's folder, and a client's trust in it.
-fn certificate(home: &Home) -> Arc<ClientConfig> {
-    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+/// A certificate for these names of this machine in the home's folder, and a client's trust in it.
+pub(crate) fn certificate(home: &Home, names: &[&str]) -> Arc<ClientConfig> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
     std::fs::write(home.path("cert.pem"), made.cert.pem()).unwrap();
     std::fs::write(home.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
     let mut roots = RootCertStore::empty();
@@ -43,7 +44,7 @@ fn send(trust: &Arc<ClientConfig>, method: &str, url: &str, headers: &str, body:
 #[test]
 fn everybody_comes_in_over_tls_and_the_fleet_itself_as_before() {
     let home = Home::new("");
-    let trust = certificate(&home);
+    let trust = certificate(&home, &["127.0.0.1"]);
     let process = up(&home);
     let (public, page) = (&process.screen["coordinator"], &process.screen["dashboard"]);
     let (public, page) = (public.as_str().unwrap(), page.as_str().unwrap());
@@ -79,9 +80,9 @@ fn everybody_comes_in_over_tls_and_the_fleet_itself_as_before() {
 #[test]
 fn a_certificate_that_cannot_serve_is_refused_at_the_start() {
     let home = Home::new("");
-    certificate(&home);
+    certificate(&home, &["127.0.0.1"]);
     std::fs::copy(home.path("key.pem"), home.path("others.pem")).unwrap();
-    certificate(&home);
+    certificate(&home, &["127.0.0.1"]);
     let mut transcript = String::new();
     for files in
         [("cert.pem", "others.pem"), ("nowhere.pem", "key.pem"), ("key.pem", "key.pem"), ("cert.pem", "cert.pem")]
@@ -119,7 +120,7 @@ fn a_certificate_that_cannot_serve_is_refused_at_the_start() {
 #[test]
 fn processes_beside_it_find_each_other_without_trusting_anybody() {
     let home = Home::new("");
-    certificate(&home);
+    certificate(&home, &["127.0.0.1"]);
     let process = up(&home);
     let beside = home.start(&["serve", "legacy", "--no-sandbox"]);
     crate::harness::wait_for("it is called", crate::harness::LIMIT, || {

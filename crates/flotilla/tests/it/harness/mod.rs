@@ -6,6 +6,7 @@
 //! - Whatever a test starts is ended with it, with all its children.
 
 pub(crate) mod command;
+pub(crate) mod daemon;
 pub(crate) mod fleet;
 pub(crate) mod home;
 pub(crate) mod http;

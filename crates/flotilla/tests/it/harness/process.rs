@@ -23,6 +23,11 @@ impl Group {
         Self(i32::try_from(child.id()).ok())
     }
 
+    /// No group.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
     /// Lets the group be.
     pub(crate) fn disarm(&mut self) {
         self.0 = None;
@@ -130,7 +135,7 @@ impl Drop for Process {
                 eprintln!("---- the end of {}\n{}", self.log.display(), tail(&self.log));
             }
         }
-        drop(std::mem::replace(&mut self.group, Group(None)));
+        drop(std::mem::replace(&mut self.group, Group::none()));
         // It was killed above, or has ended before.
         self.child.wait().ok();
     }

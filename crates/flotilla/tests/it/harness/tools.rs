@@ -83,6 +83,16 @@ pub(crate) fn python_script(inside: &str) -> Option<Command> {
     Some(command)
 }
 
+/// Python with the published schemas.
+pub(crate) fn schemas() -> Option<Command> {
+    found(folder().join("schemas/bin/python")).map(Command::new)
+}
+
+/// A program out of Debian's packages, such as `bin/prometheus`.
+pub(crate) fn debian(program: &str) -> Option<PathBuf> {
+    found(folder().join("debian/root/usr").join(program))
+}
+
 /// Whether the sandbox chain can be started.
 pub(crate) fn anvil() -> Option<()> {
     let scope = folder().join("npm/node_modules/@foundry-rs");
