@@ -7,6 +7,7 @@ mod config;
 mod data;
 mod deploy;
 mod fleet;
+mod memory;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -17,6 +18,6 @@ use clap::Parser;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn main() -> ExitCode {
-    assert!(evm::remember_hashes(), "nothing is hashed before main");
+    memory::settle();
     cli::run(cli::Cli::parse())
 }
