@@ -4,13 +4,14 @@ use std::process::{Command, Stdio};
 
 use crate::problem::{Problem, Result};
 use crate::repo::{Repo, in_ci};
-use crate::{cargo, command, say, tools};
+use crate::{cargo, command, host, say, tools};
 
 /// Fetches the tools, lints, and becomes the test runner.
 pub(crate) fn test(repo: &Repo, no_lint: bool, args: &[String]) -> Result {
     for set in tools::Set::ALL {
         optional(tools::fetch(repo, &[set]), &format!("tests that need {}", set.about()))?;
     }
+    optional(host::postgres(repo), "tests that need PostgreSQL")?;
     if !no_lint {
         lint(repo)?;
     }

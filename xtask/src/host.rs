@@ -1,7 +1,12 @@
-//! What must be on the machine already: Node.js with npm, Python, Debian's package tools. Each is looked for only when something has to be fetched.
+//! What must be on the machine already: Node.js with npm, Python, Debian's package tools, each looked for only when something has to be
+//! fetched; and PostgreSQL, which a build server installs.
 
-use crate::command::major_version;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::command::{self, major_version};
 use crate::problem::{Problem, Result};
+use crate::repo::{Repo, in_ci, variable};
 
 /// The oldest Node.js whose npm reads our lock files.
 const NODE: u32 = 18;
@@ -51,4 +56,38 @@ pub(crate) fn debian() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Sees to it that tests can start a PostgreSQL. On a build server with Debian's packages it is installed; its own service is not started.
+///
+/// # Errors
+/// It is missing, and cannot be installed.
+pub(crate) fn postgres(repo: &Repo) -> Result {
+    /// Installing it takes half a minute where the mirror is near.
+    const LIMIT: Duration = Duration::from_secs(10 * 60);
+    if has_postgres() {
+        return Ok(());
+    }
+    let missing = || {
+        Problem::new("PostgreSQL's server is missing: there is no `initdb` in /usr/lib/postgresql/*/bin nor in PATH")
+            .fix("apt-get install postgresql, or your system's package; only tests need it")
+    };
+    if !in_ci() || major_version("apt-get")?.is_none() {
+        return Err(missing());
+    }
+    std::fs::create_dir_all(&repo.tools).map_err(Problem::io(repo.tools.display()))?;
+    for words in [&["update"][..], &["install", "--yes", "--no-install-recommends", "postgresql"]] {
+        let mut install = Command::new("apt-get");
+        // In runlevel 1 no package starts its service.
+        install.args(words).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        command::run_logged(&mut install, &repo.tools.join("apt-get.log"), LIMIT, || {})?;
+    }
+    if has_postgres() { Ok(()) } else { Err(missing()) }
+}
+
+fn has_postgres() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let packaged = versions.map(|version| version.path().join("bin"));
+    let path = variable("PATH").unwrap_or_default();
+    packaged.chain(std::env::split_paths(&path)).any(|bin| bin.join("initdb").is_file())
 }

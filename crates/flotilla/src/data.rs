@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kernel::{Fault, Result, Secret};
+use kernel::store::{self, Expect};
+use kernel::{Clock, Code, Fault, Result, Secret};
 use serde::{Deserialize, Serialize};
+
+use crate::config::{FLEET_KEY, Loaded};
 
 /// The data folder.
 #[derive(Debug, Clone)]
@@ -47,12 +50,26 @@ impl DataDir {
         &self.path
     }
 
-    /// The key that seals what the fleet's processes tell each other and what travels through clients. Made at the first start.
-    pub fn fleet_key(&self) -> Result<[u8; 32]> {
-        let text = self.secret("fleet.key", || kernel::ids::random_token(32))?;
-        let bytes = URL_SAFE_NO_PAD.decode(text.expose()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        bytes.ok_or_else(|| {
-            Fault::invalid(format!("{} is damaged", self.path.join("keys/fleet.key").display()))
+    /// Opens the fleet's database: in this folder, or where the configuration says.
+    pub async fn database(&self, loaded: &Loaded, clock: Clock) -> Result<backends::Database> {
+        backends::open(&loaded.config.store, loaded.postgres(), &self.path, clock).await
+    }
+
+    /// The key that seals what the fleet's processes tell each other and what travels through clients: the one that is given, what the
+    /// fleet's machines share in their database, or this folder's. Made at the first start.
+    pub async fn fleet_key(&self, loaded: &Loaded, database: &backends::Database) -> Result<[u8; 32]> {
+        if let Some(given) = loaded.secrets.get(FLEET_KEY) {
+            let wrong = Fault::invalid(format!("{FLEET_KEY} is no key"));
+            return key_of(given)
+                .ok_or_else(|| wrong.hint("32 random bytes in base64url without padding: 43 characters"));
+        }
+        let own = self.secret("fleet.key", || kernel::ids::random_token(32))?;
+        let (text, place) = match loaded.postgres() {
+            Some(_) => (shared_key(database, &own).await?, "the fleet's key in the database".to_owned()),
+            None => (own, self.path.join("keys/fleet.key").display().to_string()),
+        };
+        key_of(&text).ok_or_else(|| {
+            Fault::invalid(format!("{place} is damaged"))
                 .hint("restore it from a backup, or remove it: sessions under way then start again")
         })
     }
@@ -142,6 +159,24 @@ impl DataDir {
 /// What the names of this machine's notes begin with.
 fn here() -> String {
     format!("{}-", crate::config::machine())
+}
+
+fn key_of(text: &Secret) -> Option<[u8; 32]> {
+    URL_SAFE_NO_PAD.decode(text.expose()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+}
+
+/// The key that all machines find in the database; the first one puts its own there.
+async fn shared_key(database: &backends::Database, own: &Secret) -> Result<Secret> {
+    const SPACE: &str = "fleet";
+    const KEY: &str = "key";
+    let first = store::Write::put(SPACE, KEY, own.expose()).expecting(Expect::Absent);
+    match database.store.commit(vec![first]).await {
+        Ok(_) => return Ok(own.clone()),
+        Err(fault) if fault.code == Code::Conflict => {}
+        Err(fault) => return Err(fault),
+    }
+    let entry = database.store.get(SPACE, KEY).await?;
+    entry.map(|entry| Secret::new(entry.value)).ok_or_else(|| Fault::unavailable("the fleet's key was taken away"))
 }
 
 /// Whether a process of this number runs.

@@ -36,7 +36,7 @@ pub struct SystemStatus {
     pub agents: Tally,
     /// The upstream servers.
     pub upstreams: Tally,
-    /// What the services stand on, by its role: store, bus, audit, logs, registry, chain.
+    /// What the services stand on, by its role: store, bus, queue, audit, logs, registry, chain.
     pub infrastructure: BTreeMap<String, Standing>,
     /// How many alerts fire, by severity; absent while nothing watches.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -65,6 +65,9 @@ pub struct Standing {
     pub status: Status,
     /// What was seen.
     pub detail: String,
+    /// What serves it, where there is a choice: `SQLite`, or `PostgreSQL` with its version and place.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub backend: Option<String>,
     /// How long the look took, in microseconds.
     pub latency_us: u64,
 }
@@ -320,6 +323,7 @@ impl Gateway {
         let ports = &self.ports;
         let store = async { ports.store.get("status", "probe").await.map(|_| "answers".to_owned()) };
         let bus = async { ports.bus.topics().await.map(|topics| format!("{} topics", topics.len())) };
+        let queue = async { ports.queue.counts().await.map(|types| format!("{} types of task", types.len())) };
         let logs = async { ports.logs.usage().await.map(|usage| format!("{} lines", usage.lines)) };
         let audit = async {
             let newest = kernel::audit::AuditQuery { limit: 1, ..Default::default() };
@@ -330,18 +334,28 @@ impl Gateway {
         let chain = async {
             ports.chain.status().await.map(|chain| format!("chain {}, block {}", chain.chain_id, chain.head.number))
         };
-        let (store, bus, logs, audit, registry, chain) = tokio::join!(
+        let (store, bus, queue, logs, audit, registry, chain) = tokio::join!(
             standing("store", store),
             standing("bus", bus),
+            standing("queue", queue),
             standing("logs", logs),
             standing("audit", audit),
             standing("registry", registry),
             standing("chain", chain)
         );
-        [("store", store), ("bus", bus), ("logs", logs), ("audit", audit), ("registry", registry), ("chain", chain)]
-            .into_iter()
-            .map(|(name, standing)| (name.to_owned(), standing))
-            .collect()
+        let all = [
+            ("store", store),
+            ("bus", bus),
+            ("queue", queue),
+            ("logs", logs),
+            ("audit", audit),
+            ("registry", registry),
+            ("chain", chain),
+        ];
+        let backed = |(name, standing): (&str, Standing)| {
+            (name.to_owned(), Standing { backend: ports.backends.of(name).map(ToOwned::to_owned), ..standing })
+        };
+        all.into_iter().map(backed).collect()
     }
 
     /// Whether a service should run in this fleet: it was started here, or was lost elsewhere.
@@ -388,5 +402,5 @@ async fn standing(what: &str, looking: impl Future<Output = Result<String, Fault
         Err(fault) if fault.code == Code::NotConfigured => (Status::Degraded, fault.to_string()),
         Err(fault) => (Status::Down, fault.to_string()),
     };
-    Standing { status, detail, latency_us }
+    Standing { status, detail, backend: None, latency_us }
 }

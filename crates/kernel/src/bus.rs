@@ -103,6 +103,9 @@ pub fn check_event(event: &NewEvent) -> Result<String> {
     }
     for (what, text) in [("topic", &event.topic), ("kind", &event.kind), ("source", &event.source)] {
         check_size(&format!("the length of an event's {what}"), text.len(), NAME_BYTES_MAX)?;
+        if text.contains('\0') {
+            return Err(Fault::invalid(format!("an event's {what} holds a NUL character")).hint("text without U+0000"));
+        }
     }
     let data = event.data.to_string();
     check_size("the size of an event's data in bytes", data.len(), EVENT_BYTES_MAX)?;

@@ -1,5 +1,6 @@
 //! Everything a service may be given. Built once, in the binary; in tests by [`fake::World`](crate::fake::World).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::audit::Audit;
@@ -40,4 +41,23 @@ pub struct Ports {
     pub abi: Arc<dyn Abi>,
     /// What assets are worth.
     pub prices: Arc<dyn Prices>,
+    /// What the other ports are made of.
+    pub backends: Backends,
+}
+
+/// What ports are made of, by the name of the port, for people: `SQLite`, or `PostgreSQL 15.18 at db:5432/fleet`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backends(Arc<BTreeMap<&'static str, Arc<str>>>);
+
+impl Backends {
+    /// Store, bus, queue, audit trail and registry are in `database`, log lines in `logs`.
+    pub fn new(database: &Arc<str>, logs: &Arc<str>) -> Self {
+        let in_database = ["store", "bus", "queue", "audit", "registry"].map(|port| (port, Arc::clone(database)));
+        Self(Arc::new(in_database.into_iter().chain([("logs", Arc::clone(logs))]).collect()))
+    }
+
+    /// What serves the port of this name.
+    pub fn of(&self, port: &str) -> Option<&str> {
+        self.0.get(port).map(|backend| &**backend)
+    }
 }

@@ -65,29 +65,33 @@ pub trait Vault: Send + Sync {
     async fn restore(&self, name: &str) -> Result<Restored>;
 }
 
-/// Where nothing is kept in a folder.
-pub struct NoVault;
+/// Where nothing is kept in a folder, and why.
+pub struct NoVault(pub Fault);
 
-fn none<T>() -> Result<T> {
-    Err(Fault::not_configured("this process has no data folder to back up")
-        .hint("a fleet started with `flotilla up` has one"))
+impl Default for NoVault {
+    fn default() -> Self {
+        Self(
+            Fault::not_configured("this process has no data folder to back up")
+                .hint("a fleet started with `flotilla up` has one"),
+        )
+    }
 }
 
 #[async_trait]
 impl Vault for NoVault {
     async fn create(&self, _: usize) -> Result<Contents> {
-        none()
+        Err(self.0.clone())
     }
 
     async fn list(&self) -> Result<Vec<Backup>> {
-        none()
+        Err(self.0.clone())
     }
 
     async fn verify(&self, _: &str) -> Result<Contents> {
-        none()
+        Err(self.0.clone())
     }
 
     async fn restore(&self, _: &str) -> Result<Restored> {
-        none()
+        Err(self.0.clone())
     }
 }

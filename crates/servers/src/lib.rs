@@ -143,7 +143,7 @@ impl MarketPorts {
             wallet: Wallet::none(),
             router: Arc::new(NoRouter),
             jail: Arc::new(NoJail),
-            vault: Arc::new(NoVault),
+            vault: Arc::new(NoVault::default()),
         }
     }
 }

@@ -122,7 +122,7 @@ fn render(status: &Value, servers: &Value, agents: &Value, upstreams: &Value) ->
                 h2 { "Infrastructure" }
                 div.wide { table {
                     tbody { @for (name, part) in status["infrastructure"].as_object().into_iter().flatten() {
-                        tr { th scope="row" { (name) } td { (state(part["status"].as_str().unwrap_or("unknown"))) } td { (part["detail"].as_str().unwrap_or_default()) } }
+                        tr { th scope="row" { (name) } td { (state(part["status"].as_str().unwrap_or("unknown"))) } td { (part["detail"].as_str().unwrap_or_default()) } td { (part["backend"].as_str().unwrap_or_default()) } }
                     } }
                 } }
             }

@@ -10,7 +10,7 @@ use kernel::{Fault, Result};
 use tar::Archive;
 
 use super::{FILES_MAX, FORMAT, MANIFEST, MANIFEST_BYTES_MAX, Manifest, Sum, blocking, refused};
-use crate::db::{self, io_fault};
+use crate::db::sqlite::{self as db, io_fault};
 
 /// Reads a backup to its end and compares everything with its manifest; the databases are looked through.
 ///

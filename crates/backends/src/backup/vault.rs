@@ -9,7 +9,7 @@ use kernel::vault::{Backup, Contents, Restored, Vault};
 use kernel::{Clock, Fault, Result, UnixMs};
 
 use super::{Manifest, check, create, restore};
-use crate::db::io_fault;
+use crate::db::sqlite::io_fault;
 use crate::sqlite;
 
 /// The folder of backups, in the data folder.

@@ -11,7 +11,7 @@ use kernel::{Clock, Fault, Result};
 use tar::{Builder, Header};
 
 use super::{Entry, FILES_MAX, FORMAT, MANIFEST, Manifest, Sum, blocking};
-use crate::db::{self, io_fault};
+use crate::db::sqlite::{self as db, io_fault};
 
 /// Folders whose content says what runs at the moment, and those that are backups and what was made of them.
 const PASSING: [&str; 3] = ["run", super::vault::BACKUPS, super::vault::RESTORED];

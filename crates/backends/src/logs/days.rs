@@ -9,7 +9,8 @@ use kernel::{Clock, Result, clock};
 use sqlx::sqlite::SqliteSynchronous;
 use tokio::sync::Mutex;
 
-use crate::db::{Db, Opening, io_fault};
+use crate::db::Db;
+use crate::db::sqlite::{File, Opening, io_fault};
 use crate::sqlite::make_private_dir;
 
 /// Connections to a day nobody asks about are closed after this.
@@ -141,7 +142,7 @@ impl Days {
             idle: Some(IDLE),
             schema: VERSIONS,
         };
-        Db::open(&opening, &self.clock).await
+        File::open(&opening, &self.clock).await.map(Db::from)
     }
 
     /// Bytes of the day's file and its write-ahead log.

@@ -15,9 +15,8 @@ use async_trait::async_trait;
 use kernel::logs::{Count, DAY_MS, Level, Line, LogQuery, LogUsage, Logs, SEQ_DAY_BITS};
 use kernel::signal::Signal;
 use kernel::{Clock, Result, UnixMs, clock};
-use sqlx::SqliteTransaction;
 
-use crate::db::{Bound, Insert, fault, signed, unsigned};
+use crate::db::{Insert, Statement, Tx, signed, sql, unsigned};
 use days::Days;
 
 /// One minute, in milliseconds.
@@ -38,9 +37,9 @@ pub struct SqliteLogs {
 /// [`Code::Unavailable`](kernel::Code::Unavailable) when they cannot be made.
 pub async fn open(data_dir: &Path, clock: Clock) -> Result<SqliteLogs> {
     let days = Days::open(data_dir.join("logs"), clock.clone())?;
-    let insert = Insert::new("lines", "seq, at_ms, level, service, message, trace_id, fields", "");
+    let insert = Insert::in_sqlite("lines", "seq, at_ms, level, service, message, trace_id, fields", "");
     let minutes = "minute, service, level, lines, first_ms, last_ms, first_seq, last_seq";
-    let insert_minutes = Insert::new("minutes", minutes, days::ADD_TO_MINUTE);
+    let insert_minutes = Insert::in_sqlite("minutes", minutes, days::ADD_TO_MINUTE);
     Ok(SqliteLogs { days, clock, insert, insert_minutes, appended: Signal::default() })
 }
 
@@ -56,7 +55,7 @@ impl SqliteLogs {
 
     /// Begins to write to the day that is now. Tomorrow's file may be there already, when another process sees midnight first, or this
     /// one's clock was set back a little; then that is where lines go, or their places would not grow.
-    async fn begin(&self) -> Result<(i64, SqliteTransaction<'static>)> {
+    async fn begin(&self) -> Result<(i64, Tx)> {
         loop {
             let today = self.today();
             let day = if self.days.exists(today + 1) { today + 1 } else { today };
@@ -71,8 +70,7 @@ impl SqliteLogs {
     async fn newest(&self) -> Result<u64> {
         for day in self.days.list()?.into_iter().rev() {
             let Some(db) = self.days.to_read(day).await? else { continue };
-            let last: Option<i64> =
-                sqlx::query_scalar("SELECT MAX(seq) FROM lines").fetch_one(&db.readers).await.map_err(fault)?;
+            let (last,): (Option<i64>,) = sql("SELECT MAX(seq) FROM lines").one(db.readers()).await?;
             if let Some(last) = last {
                 return Ok(unsigned(last));
             }
@@ -96,9 +94,9 @@ impl<'a> Stored<'a> {
     }
 }
 
-fn bind_line<'q>(query: Bound<'q>, stored: &'q Stored<'_>) -> Bound<'q> {
+fn bind_line<'q>(insert: Statement<'q>, stored: &'q Stored<'_>) -> Statement<'q> {
     let Stored { seq, line, fields } = stored;
-    query
+    insert
         .bind(seq)
         .bind(line.at_ms)
         .bind(line.level.rank())
@@ -133,9 +131,17 @@ fn minutes<'a>(lines: &'a [Stored<'_>]) -> Vec<Minute<'a>> {
     minutes.into_values().collect()
 }
 
-fn bind_minute<'q>(query: Bound<'q>, minute: &'q Minute<'_>) -> Bound<'q> {
+fn bind_minute<'q>(insert: Statement<'q>, minute: &'q Minute<'_>) -> Statement<'q> {
     let Minute { key: (start, service, level), lines, first_ms, last_ms, first_seq, last_seq } = minute;
-    query.bind(start).bind(*service).bind(level).bind(lines).bind(first_ms).bind(last_ms).bind(first_seq).bind(last_seq)
+    insert
+        .bind(start)
+        .bind(*service)
+        .bind(level)
+        .bind(lines)
+        .bind(first_ms)
+        .bind(last_ms)
+        .bind(first_seq)
+        .bind(last_seq)
 }
 
 #[async_trait]
@@ -145,14 +151,13 @@ impl Logs for SqliteLogs {
             return Ok(());
         }
         let (day, mut tx) = self.begin().await?;
-        let last: Option<i64> =
-            sqlx::query_scalar("SELECT MAX(seq) FROM lines").fetch_one(&mut *tx).await.map_err(fault)?;
+        let (last,): (Option<i64>,) = sql("SELECT MAX(seq) FROM lines").one(&mut tx).await?;
         let first = last.unwrap_or(day << SEQ_DAY_BITS) + 1;
         let stored: Vec<Stored<'_>> = (first..).zip(lines).map(|(seq, line)| Stored::new(seq, line)).collect();
         self.insert.run(&mut tx, &stored, bind_line).await?;
-        sqlx::query(days::INDEX_FROM).bind(first).execute(&mut *tx).await.map_err(fault)?;
+        sql(days::INDEX_FROM).bind(first).run(&mut tx).await?;
         self.insert_minutes.run(&mut tx, &minutes(&stored), bind_minute).await?;
-        tx.commit().await.map_err(fault)?;
+        tx.commit().await?;
         self.appended.raise(stored.last().map_or(0, |line| unsigned(line.seq)));
         Ok(())
     }
@@ -198,10 +203,7 @@ impl Logs for SqliteLogs {
         for day in self.days.list()? {
             let Some(db) = self.days.to_read(day).await? else { continue };
             let (lines, oldest_ms): (i64, Option<UnixMs>) =
-                sqlx::query_as("SELECT COALESCE(SUM(lines), 0), MIN(first_ms) FROM minutes")
-                    .fetch_one(&db.readers)
-                    .await
-                    .map_err(fault)?;
+                sql("SELECT COALESCE(SUM(lines), 0), MIN(first_ms) FROM minutes").one(db.readers()).await?;
             usage.lines += unsigned(lines);
             usage.bytes += self.days.bytes(day);
             usage.oldest_ms = usage.oldest_ms.into_iter().chain(oldest_ms).min();

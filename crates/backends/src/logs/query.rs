@@ -7,7 +7,7 @@ use kernel::{Result, UnixMs};
 use serde_json::Value;
 
 use super::{MINUTE_MS, level};
-use crate::db::{Db, fault, limit as bound_limit, signed, unsigned};
+use crate::db::{Db, limit as bound_limit, signed, sql, unsigned};
 
 /// A time beyond all times that lines bear, in milliseconds, with room to calculate.
 const TIME_MAX: UnixMs = 1 << 56;
@@ -81,7 +81,7 @@ pub(super) async fn search(db: &Db, query: &LogQuery, matching: Option<&str>, li
             )
         }
     };
-    let mut rows = sqlx::query_as(text)
+    let mut rows = sql(text)
         .bind(first)
         .bind(last)
         .bind(&query.service)
@@ -93,7 +93,7 @@ pub(super) async fn search(db: &Db, query: &LogQuery, matching: Option<&str>, li
     if let Some(matching) = matching {
         rows = rows.bind(matching);
     }
-    let rows: Vec<Row> = rows.fetch_all(&db.readers).await.map_err(fault)?;
+    let rows: Vec<Row> = rows.all(db.readers()).await?;
     lines.extend(rows.into_iter().map(line));
     Ok(())
 }
@@ -107,12 +107,11 @@ async fn bounds(db: &Db, query: &LogQuery) -> Result<Option<(i64, i64)>> {
     }
     let minute = |at_ms: UnixMs| at_ms.div_euclid(MINUTE_MS);
     let (first, last): (Option<i64>, Option<i64>) =
-        sqlx::query_as("SELECT MIN(first_seq), MAX(last_seq) FROM minutes WHERE minute BETWEEN $1 AND $2")
+        sql("SELECT MIN(first_seq), MAX(last_seq) FROM minutes WHERE minute BETWEEN $1 AND $2")
             .bind(minute(query.from_ms.unwrap_or(UnixMs::MIN)))
             .bind(minute(query.until_ms.unwrap_or(UnixMs::MAX)))
-            .fetch_one(&db.readers)
-            .await
-            .map_err(fault)?;
+            .one(db.readers())
+            .await?;
     Ok(first.zip(last).map(|(first, last)| (first.max(after), last.min(before))))
 }
 
@@ -127,11 +126,9 @@ pub(super) async fn count(db: &Db, from_ms: UnixMs, until_ms: UnixMs, counts: &m
         return count_lines(db, from_ms, until_ms, counts).await;
     }
     count_lines(db, from_ms, inner_from * MINUTE_MS, counts).await?;
-    let rows = sqlx::query_as(
-        "SELECT service, level, SUM(lines), MAX(last_ms) FROM minutes WHERE minute >= $1 AND minute < $2
-         GROUP BY service, level",
-    );
-    let rows = rows.bind(inner_from).bind(inner_until).fetch_all(&db.readers).await.map_err(fault)?;
+    let rows = sql("SELECT service, level, SUM(lines), MAX(last_ms) FROM minutes WHERE minute >= $1 AND minute < $2
+         GROUP BY service, level");
+    let rows = rows.bind(inner_from).bind(inner_until).all(db.readers()).await?;
     add(counts, rows);
     count_lines(db, inner_until * MINUTE_MS, until_ms, counts).await
 }
@@ -145,13 +142,13 @@ async fn count_lines(db: &Db, from_ms: UnixMs, until_ms: UnixMs, counts: &mut Co
     if from_ms >= until_ms {
         return Ok(());
     }
-    let rows = sqlx::query_as(
+    let rows = sql(
         "SELECT service, level, COUNT(*), MAX(at_ms) FROM lines
          WHERE seq BETWEEN (SELECT MIN(first_seq) FROM minutes WHERE minute = $1)
          AND (SELECT MAX(last_seq) FROM minutes WHERE minute = $1) AND at_ms >= $2 AND at_ms < $3 GROUP BY service, level",
     );
     let rows = rows.bind(from_ms.div_euclid(MINUTE_MS)).bind(from_ms).bind(until_ms);
-    add(counts, rows.fetch_all(&db.readers).await.map_err(fault)?);
+    add(counts, rows.all(db.readers()).await?);
     Ok(())
 }
 

@@ -1,7 +1,4 @@
-//! The tables of `flotilla.db`, version by version. This and `db.rs` are the only places that know which database it is.
-//!
-//! For PostgreSQL the same tables need `BIGINT` for `INTEGER PRIMARY KEY` (an identity for `AUTOINCREMENT`), the triggers' bodies as functions,
-//! and `COLLATE "C"` on `entries.key`, whose order is by bytes.
+//! The tables of `flotilla.db`, version by version. PostgreSQL has the same in `postgres/schema.rs`.
 
 /// Oldest first. What stands here never changes; a change is a new version.
 pub(super) const VERSIONS: &[&str] = &[
@@ -183,6 +180,3 @@ pub(super) const VERSIONS: &[&str] = &[
     END;
 ",
 ];
-
-/// What the trigger `task_type_new` says.
-pub(super) const MANY_TYPES: &str = "too many types of task";

@@ -9,6 +9,7 @@ on_every_backend!(
     rows_are_chained_in_order,
     contended_appending_keeps_the_chain,
     lists_newest_first_by_what_is_given,
+    what_no_text_may_hold_stops_no_trail,
     oversized_pages_are_refused,
 );
 
@@ -74,6 +75,15 @@ async fn lists_newest_first_by_what_is_given(kit: Kit) {
     let both = AuditQuery { server: some("server-1"), caller: some("caller-0"), ..AuditQuery::default() };
     assert_eq!(list(both).await, [57, 51, 45]);
     assert_eq!(list(AuditQuery { server: some("' OR 1=1 --"), ..AuditQuery::default() }).await, [0; 0]);
+}
+
+async fn what_no_text_may_hold_stops_no_trail(kit: Kit) {
+    let odd = Record { action: "a\0b".into(), caller: "\0".into(), ..record(1) };
+    kit.audit.append(&[record(1), odd, record(2)]).await.unwrap();
+    let rows = kit.other.audit.list(AuditQuery { limit: 3, ..AuditQuery::default() }).await.unwrap();
+    assert!(rows.iter().map(|row| row.seq).eq([3, 2, 1]) && rows[1].record.action.starts_with('a'), "{rows:?}");
+    let verdict = kit.audit.verify().await.unwrap();
+    assert_eq!((verdict.rows, verdict.broken_at), (3, None), "{verdict:?}");
 }
 
 async fn oversized_pages_are_refused(kit: Kit) {

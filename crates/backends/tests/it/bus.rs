@@ -96,6 +96,9 @@ async fn malformed_events_are_refused(kit: Kit) {
     for topic in ["", "with space", "ünï", "a/b", "a\0"] {
         assert_eq!(code(event(topic, json!(1))).await, Err(Code::InvalidArgument), "{topic}");
     }
+    let nul = || "a\0b".to_owned();
+    assert_eq!(code(NewEvent { kind: nul(), ..event("t", json!(1)) }).await, Err(Code::InvalidArgument));
+    assert_eq!(code(NewEvent { source: nul(), ..event("t", json!(1)) }).await, Err(Code::InvalidArgument));
     assert_eq!(code(event(&"t".repeat(129), json!(1))).await, Err(Code::TooLarge));
     assert!(code(event(&"t".repeat(128), json!("x".repeat(EVENT_BYTES_MAX - 2)))).await.is_ok());
     assert_eq!(code(event("t", json!("x".repeat(EVENT_BYTES_MAX - 1)))).await, Err(Code::TooLarge));

@@ -1,11 +1,12 @@
 //! What a suite is given: the ports of one backend around a clock moved by hand.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backends::logs::SqliteLogs;
-use backends::sqlite::{self, Sqlite};
+use backends::{Database, postgres, sqlite};
 use kernel::audit::Audit;
 use kernel::bus::Bus;
 use kernel::fake::{MemoryQueue, World};
@@ -14,6 +15,8 @@ use kernel::queue::Queue;
 use kernel::store::Store;
 use kernel::{Clock, Tasks};
 use tempfile::TempDir;
+
+use crate::server;
 
 /// When the tests' clocks start.
 pub(crate) const START_MS: i64 = 1_794_729_600_000;
@@ -60,7 +63,15 @@ pub(crate) async fn memory() -> Kit {
 }
 
 pub(crate) async fn sqlite() -> Kit {
-    let folder = tempfile::tempdir().unwrap();
+    in_folder(tempfile::tempdir().unwrap()).await
+}
+
+/// `None` where PostgreSQL is not installed, which is said.
+pub(crate) async fn postgres() -> Option<Kit> {
+    Some(in_folder(postgres_folder()?).await)
+}
+
+async fn in_folder(folder: TempDir) -> Kit {
     let clock = Clock::manual(START_MS);
     let one = open(folder.path(), clock.clone()).await;
     let two = open(folder.path(), clock.clone()).await;
@@ -78,13 +89,30 @@ pub(crate) async fn sqlite() -> Kit {
     }
 }
 
-pub(crate) async fn open(folder: &std::path::Path, clock: Clock) -> Sqlite {
-    sqlite::open(&sqlite::Config { queue_depth_max: DEPTH_MAX, ..sqlite::Config::default() }, folder, clock)
-        .await
-        .unwrap()
+/// The file in a folder whose presence says that its database is elsewhere, and where.
+const DATABASE_URL: &str = "database_url";
+
+/// A folder whose database is a new schema on the tests' PostgreSQL. `None` where that is not installed, which is said.
+pub(crate) fn postgres_folder() -> Option<TempDir> {
+    let url = server::schema()?;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(DATABASE_URL), url).unwrap();
+    Some(folder)
 }
 
-pub(crate) async fn open_logs(folder: &std::path::Path, clock: &Clock) -> SqliteLogs {
+pub(crate) async fn open(folder: &Path, clock: Clock) -> Database {
+    open_with(folder, DEPTH_MAX, clock).await
+}
+
+/// Opens the database of a folder, as many processes may.
+pub(crate) async fn open_with(folder: &Path, queue_depth_max: u64, clock: Clock) -> Database {
+    let config = sqlite::Config { queue_depth_max, ..sqlite::Config::default() };
+    let url = std::fs::read_to_string(folder.join(DATABASE_URL)).ok();
+    let place = url.as_deref().map(|url| postgres::Place { url, password: None });
+    backends::open(&config, place, folder, clock).await.unwrap()
+}
+
+pub(crate) async fn open_logs(folder: &Path, clock: &Clock) -> SqliteLogs {
     backends::logs::open(folder, clock.clone()).await.unwrap()
 }
 
@@ -96,6 +124,21 @@ pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
 /// Runs each named suite function on every backend.
 macro_rules! on_every_backend {
     ($($name:ident),* $(,)?) => {
+        crate::kit::in_memory_and_files!($($name),*);
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let Some(kit) = crate::kit::postgres().await else { return };
+                super::$name(kit).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_every_backend;
+
+/// Runs each named suite function on what keeps things in memory and in files.
+macro_rules! in_memory_and_files {
+    ($($name:ident),* $(,)?) => {
         mod on_memory { $(#[tokio::test] async fn $name() { super::$name(crate::kit::memory().await).await; })* }
         mod on_sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,4 +146,4 @@ macro_rules! on_every_backend {
         }
     };
 }
-pub(crate) use on_every_backend;
+pub(crate) use in_memory_and_files;

@@ -6,9 +6,9 @@ use kernel::logs::{DAY_MS, Level, Line, LogQuery, Logs, SEARCH_MAX, TEXT_BYTES_M
 use kernel::{Code, OnEnd};
 use serde_json::{Value, json};
 
-use crate::kit::{Kit, START_MS, on_every_backend, soon};
+use crate::kit::{Kit, START_MS, in_memory_and_files, soon};
 
-on_every_backend!(
+in_memory_and_files!(
     keeps_lines_as_they_are,
     finds_by_words_phrases_and_prefixes,
     hostile_text_finds_nothing_and_breaks_nothing,

@@ -1,4 +1,4 @@
-//! One suite per port, run on memory and on SQLite: what holds for one must hold for the other.
+//! One suite per port, run on memory, on SQLite and on PostgreSQL: what holds for one must hold for the others.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper that cannot go on fails its test")]
 
@@ -10,10 +10,12 @@ mod kit;
 mod locks;
 mod logs;
 mod model;
+mod postgres;
 mod processes;
 mod queue;
 mod registry;
 mod schedules;
+mod server;
 mod sqlite;
 mod store;
 mod workflows;

@@ -198,3 +198,15 @@ proptest! {
         on_a_runtime(async { run(&kit::sqlite().await, ops).await });
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn postgres_does_what_the_model_does(ops in prop::collection::vec(op(), 1..40)) {
+        on_a_runtime(async {
+            if let Some(kit) = kit::postgres().await {
+                run(&kit, ops).await;
+            }
+        });
+    }
+}

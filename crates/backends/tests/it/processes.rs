@@ -28,6 +28,7 @@ async fn child() {
         Some(("work", folder)) => work(Path::new(folder)).await,
         Some(("append", folder)) => append_forever(Path::new(folder)).await,
         Some(("tasks", folder)) => crate::queue::work_until_done(Path::new(folder)).await,
+        Some(("hold", folder)) => crate::queue::hold(Path::new(folder)).await,
         Some(("workflow", folder)) => crate::workflows::go_on(Path::new(folder)).await,
         _ => {}
     }
@@ -122,7 +123,16 @@ pub(crate) fn go_on(child: &Child) {
 
 #[tokio::test]
 async fn processes_share_one_folder() {
-    let folder = tempfile::tempdir().unwrap();
+    share(&tempfile::tempdir().unwrap()).await;
+}
+
+#[tokio::test]
+async fn processes_share_one_postgres() {
+    let Some(folder) = kit::postgres_folder() else { return };
+    share(&folder).await;
+}
+
+async fn share(folder: &tempfile::TempDir) {
     let mut children = [start("work", folder.path()), start("work", folder.path())];
     // This process works as well, and opens the new folder at the same time as they do.
     let (own, other) = tokio::join!(work(folder.path()), work(folder.path()));
@@ -146,7 +156,16 @@ async fn processes_share_one_folder() {
 
 #[tokio::test]
 async fn a_process_killed_while_appending_leaves_a_chain_that_verifies() {
-    let folder = tempfile::tempdir().unwrap();
+    killed_while_appending(&tempfile::tempdir().unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_process_killed_while_appending_to_postgres_leaves_a_chain_that_verifies() {
+    let Some(folder) = kit::postgres_folder() else { return };
+    killed_while_appending(&folder).await;
+}
+
+async fn killed_while_appending(folder: &tempfile::TempDir) {
     let mut before = 0;
     for _ in 0..4 {
         let mut child = start("append", folder.path());

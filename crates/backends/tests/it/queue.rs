@@ -5,7 +5,7 @@ mod machine;
 
 use std::sync::Arc;
 
-pub(crate) use crash::work as work_until_done;
+pub(crate) use crash::{all_ended, hold, prove, submit_all, work as work_until_done};
 use kernel::queue::{
     Claim, Ending, Failure, Filter, Holding, LEASE_MS_MIN, NewTask, Outcome, PAYLOAD_BYTES_MAX, Policy, Progress,
     QUEUE_TYPES_MAX, Queue, Renew, Renewal, SUBMIT_MAX, State, Task, TaskId,

@@ -83,3 +83,9 @@ async fn ten_thousand_times_fire_once_each() {
 async fn times_fire_once_each_from_two_processes() {
     fire(kit::sqlite().await, 100).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_fire_once_each_from_two_processes_on_postgres() {
+    let Some(kit) = kit::postgres().await else { return };
+    fire(kit, 50).await;
+}

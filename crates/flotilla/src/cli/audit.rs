@@ -41,17 +41,17 @@ enum Action {
 }
 
 impl Audit {
-    /// Runs the command. Needs no running fleet: the trail lives in the data folder.
+    /// Runs the command. Needs no running fleet: the trail lives in the data folder, or the fleet's database.
     pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
         let loaded = global.load(Vec::new())?;
         let data = DataDir::open(&loaded.config.fleet.data_dir)?;
-        let database = backends::sqlite::open(&loaded.config.store, data.path(), Clock::system()).await?;
+        let database = data.database(&loaded, Clock::system()).await?;
         let outcome = self.act(&database, global.json).await;
         database.close().await;
         outcome
     }
 
-    async fn act(self, database: &backends::sqlite::Sqlite, as_json: bool) -> Result<ExitCode, Fault> {
+    async fn act(self, database: &backends::Database, as_json: bool) -> Result<ExitCode, Fault> {
         match self.action {
             Action::List { caller, server, outcome, trace, limit } => {
                 let query = AuditQuery { caller, server, outcome, trace_id: trace, before_seq: None, limit };

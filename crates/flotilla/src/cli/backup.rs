@@ -9,6 +9,7 @@ use kernel::{Clock, Fault};
 use serde_json::json;
 
 use super::{Global, output};
+use crate::fleet::kept_in_postgres;
 
 /// Put all that the fleet keeps into one file; it may be running.
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,11 @@ pub struct Restore {
 impl Backup {
     /// Runs the command. Needs no running fleet, and disturbs none.
     pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
-        let data = global.load(Vec::new())?.config.fleet.data_dir;
+        let loaded = global.load(Vec::new())?;
+        if loaded.postgres().is_some() {
+            return Err(kept_in_postgres());
+        }
+        let data = loaded.config.fleet.data_dir;
         if !data.join(backends::sqlite::FILE).is_file() {
             return Err(Fault::not_found(format!("{} is no data folder of a fleet", data.display()))
                 .hint("say --data-dir, or set FLOTILLA_DATA_DIR"));
@@ -61,6 +66,9 @@ impl Restore {
             });
         }
         let loaded = global.load(Vec::new())?;
+        if loaded.postgres().is_some() {
+            return Err(kept_in_postgres());
+        }
         let data = &loaded.config.fleet.data_dir;
         let (manifest, rows) =
             backup::restore_verified(&self.file, data, &loaded.config.store, Clock::system()).await?;

@@ -77,6 +77,7 @@ impl Doctor {
 fn examine(loaded: &Loaded, fix: bool, findings: &mut Vec<Finding>) {
     let config = &loaded.config;
     data_folder(config, fix, findings);
+    database(loaded, findings);
     ports(config, findings);
     tools(loaded, findings);
     memory(findings);
@@ -123,6 +124,19 @@ fn data_folder(config: &Config, fix: bool, findings: &mut Vec<Finding>) {
             }
         }
     }
+}
+
+/// The server that the fleet keeps its things on, if it has one.
+fn database(loaded: &Loaded, findings: &mut Vec<Finding>) {
+    let Some(place) = loaded.postgres() else { return };
+    let looked = super::runtime().and_then(|runtime| runtime.block_on(place.look()));
+    findings.push(match looked {
+        Ok(place) => Finding::ok("database", format!("PostgreSQL at {place} answers")),
+        Err(fault) => {
+            let fix = fault.hint.unwrap_or_else(|| "start it, or set DATABASE_URL".into());
+            Finding::bad("database", "problem", fault.message, fix)
+        }
+    });
 }
 
 /// Key files that others than their owner may read.

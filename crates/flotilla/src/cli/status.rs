@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use kernel::catalog::AGENT;
-use kernel::{Fault, catalog};
+use kernel::{Code, Fault, catalog};
 use serde_json::{Value, json};
 
 use super::{Global, api::Api, output};
@@ -23,7 +23,7 @@ impl Status {
     pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
         let api = Api::connect(global)?;
         let status = match &self.service {
-            None => api.get("/status").await?,
+            None => whole(&api).await?,
             Some(role) => {
                 let (kind, name) = catalog::of_role(role);
                 api.call("master-coordinator__service_status", json!({ "service": name, "kind": kind })).await?
@@ -41,6 +41,17 @@ impl Status {
     }
 }
 
+/// The whole fleet's state. While its database is away no key can be looked up; on its own machine it tells its state to everybody.
+async fn whole(api: &Api) -> Result<Value, Fault> {
+    match api.get("/status").await {
+        Err(fault) if fault.code == Code::Unavailable => {
+            let nobody = Api { url: api.url.clone(), key: None };
+            nobody.get("/status").await.map_err(|_| fault)
+        }
+        told => told,
+    }
+}
+
 fn summary(status: &Value, url: &str) -> Result<(), Fault> {
     let cell = |pointer: &str| output::cell(status.pointer(pointer).unwrap_or(&Value::Null));
     output::line(&format!("{} at {url}, mode {}, version {}", cell("/status"), cell("/mode"), cell("/version")))?;
@@ -53,7 +64,9 @@ fn summary(status: &Value, url: &str) -> Result<(), Fault> {
     }
     output::line(&format!("up for    {} s", cell("/uptime_seconds")))?;
     for (part, state) in status["infrastructure"].as_object().into_iter().flatten() {
-        output::line(&format!("{part:<9} {}: {}", output::cell(&state["status"]), output::cell(&state["detail"])))?;
+        let by = state["backend"].as_str().map(|backend| format!(" ({backend})")).unwrap_or_default();
+        let (stands, seen) = (output::cell(&state["status"]), output::cell(&state["detail"]));
+        output::line(&format!("{part:<9} {stands}: {seen}{by}"))?;
     }
     Ok(())
 }

@@ -40,12 +40,12 @@ enum Action {
 }
 
 impl Token {
-    /// Runs the command. Needs no running fleet: keys live in the data folder.
+    /// Runs the command. Needs no running fleet: keys live in the data folder, or the fleet's database.
     pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
         let loaded = global.load(Vec::new())?;
         let data = DataDir::open(&loaded.config.fleet.data_dir)?;
         let clock = Clock::system();
-        let database = backends::sqlite::open(&loaded.config.store, data.path(), clock.clone()).await?;
+        let database = data.database(&loaded, clock.clone()).await?;
         let keys = Keys::new(database.store.clone(), clock.clone());
         let outcome = run(self.action, &keys, &clock, global.json).await;
         database.close().await;

@@ -26,6 +26,14 @@ pub enum Origin {
     Flag(&'static str),
 }
 
+impl Loaded {
+    /// Where the fleet's PostgreSQL is, if it has one.
+    pub fn postgres(&self) -> Option<backends::postgres::Place<'_>> {
+        let url = self.secrets.get(DATABASE_URL)?.expose();
+        Some(backends::postgres::Place { url, password: self.secrets.get(DATABASE_PASSWORD).map(Secret::expose) })
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -78,8 +86,15 @@ const MOVED: [(&str, &str); 3] = [
 ];
 
 /// Variables that hold secrets: from the environment, `.env` or a file (`NAME_FILE`), never from `flotilla.toml`.
-const SECRETS: [&str; 5] = [RPC_URL, WALLET_KEY, WALLET_PASSWORD, RELAY_URL, RELAY_KEY];
+const SECRETS: [&str; 8] =
+    [DATABASE_URL, DATABASE_PASSWORD, FLEET_KEY, RPC_URL, WALLET_KEY, WALLET_PASSWORD, RELAY_URL, RELAY_KEY];
 
+/// Where the fleet's PostgreSQL is; without one it keeps its things in the data folder.
+pub const DATABASE_URL: &str = "DATABASE_URL";
+/// The password of that, when the URL has none.
+pub const DATABASE_PASSWORD: &str = "POSTGRES_PASSWORD";
+/// The key that the processes of a fleet know each other by, 32 bytes in base64url; what the data folder or the database has when absent.
+pub const FLEET_KEY: &str = "FLOTILLA_FLEET_KEY";
 /// The EVM nodes' URLs, parted by commas: they often carry a key.
 pub const RPC_URL: &str = "ETHEREUM_RPC_URL";
 /// The wallet's private key, 64 hexadecimal digits.

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use servers::outbound::{Allowed, Reach};
 
 pub use explain::{explain, show};
-pub use layers::{Loaded, RELAY_KEY, RELAY_URL, RPC_URL, Sources, WALLET_KEY, WALLET_PASSWORD, dot_env, load};
+pub use layers::{
+    FLEET_KEY, Loaded, RELAY_KEY, RELAY_URL, RPC_URL, Sources, WALLET_KEY, WALLET_PASSWORD, dot_env, load,
+};
 pub use template::template;
 
 /// `flotilla.toml`.
@@ -34,7 +36,7 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Limits of calls.
     pub limits: mcp::phases::LimitsConfig,
-    /// The embedded database.
+    /// The database: a file in the data folder, or the PostgreSQL that the variable `DATABASE_URL` (or `DATABASE_URL_FILE`) names.
     pub store: backends::sqlite::Config,
     /// The EVM chain.
     pub chain: evm::Config,

@@ -32,6 +32,7 @@ use supervisor::Supervisor;
 use unit::{Factory, Unit};
 
 pub use documentation::{agents_documentation, documentation};
+pub use parts::kept_in_postgres;
 pub use screen::Screen;
 
 /// This machine, and nobody else.
@@ -162,6 +163,7 @@ impl Running {
             &self.mode,
             self.parts.data.path(),
             self.parts.chain_line().await,
+            self.parts.storage_line(),
             instances,
             self.parts.anonymous.as_ref(),
         )
@@ -283,8 +285,7 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
     let store = config.store.clone();
     let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
     let (pools, wallet) = (Arc::clone(&parts.pools), parts.wallet.clone());
-    let vault: Arc<dyn kernel::vault::Vault> =
-        Arc::new(backends::backup::Folder::new(parts.data.path(), crate::VERSION, store, parts.ports.clock.clone()));
+    let vault = parts.vault(store);
     Arc::new(move |ports| {
         let (config, shared, gateway) = (config.clone(), shared.clone(), Arc::clone(&gateway));
         let (pools, wallet, market) = (Arc::clone(&pools), wallet.clone(), market.clone());

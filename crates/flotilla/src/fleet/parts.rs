@@ -16,9 +16,11 @@ use kernel::keys::Keys;
 use kernel::logs::{LogSink, Logs};
 use kernel::metrics::Metrics;
 use kernel::offers::Offers;
+use kernel::ports::Backends;
 use kernel::prices::Prices;
 use kernel::registry::Registry;
-use kernel::{Caller, Clock, Ports, Result, Role, Secret, Tasks};
+use kernel::vault::{NoVault, Vault};
+use kernel::{Caller, Clock, Fault, Ports, Result, Role, Secret, Tasks};
 use market::feed::Pools;
 use mcp::auth::{Anonymous, Authenticate, Gate};
 use mcp::http::sse2024::SseDoor;
@@ -75,7 +77,9 @@ pub struct Parts {
     pub process: String,
     /// The role of callers without a key, if there is one.
     pub anonymous: Option<Role>,
-    database: backends::sqlite::Sqlite,
+    database: backends::Database,
+    /// Whether other machines may be on the same database.
+    shares_database: bool,
     recorder: Recorder,
     sink: Arc<LogSink>,
     /// Owns what must outlive the services: the queues of the audit trail and of the logs.
@@ -88,9 +92,9 @@ impl Parts {
         let config = &loaded.config;
         let clock = Clock::system();
         let data = DataDir::open(&config.fleet.data_dir)?;
-        let sealer = Sealer::new(&data.fleet_key()?, clock.clone());
         let (metrics, tasks, storage) = (Metrics::default(), Tasks::new(), Tasks::new());
-        let database = backends::sqlite::open(&config.store, data.path(), clock.clone()).await?;
+        let database = data.database(loaded, clock.clone()).await?;
+        let sealer = Sealer::new(&data.fleet_key(loaded, &database).await?, clock.clone());
         let logs: Arc<dyn Logs> = Arc::new(backends::logs::open(data.path(), clock.clone()).await?);
         let sink = LogSink::new(metrics.clone());
         sink.start(Arc::clone(&logs), &storage);
@@ -99,7 +103,7 @@ impl Parts {
         output.connect(clock.clone(), metrics.clone(), Arc::clone(&sink), exporter.clone());
         let recorder = Recorder::start(Arc::clone(&database.audit), &storage);
         let keys = Arc::new(Keys::new(Arc::clone(&database.store), clock.clone()));
-        ensure_cli_key(&keys, &data).await?;
+        ensure_cli_key(&keys, &data, &cli_key_name(loaded, &data)).await?;
         let process = kernel::ids::new_id("p");
         let registry = Registry::new(Arc::clone(&database.store), clock.clone());
         let offers = Offers::new(Arc::clone(&database.store), clock.clone());
@@ -120,6 +124,7 @@ impl Parts {
             chain: chain.chain,
             abi: Arc::new(evm::Encodings),
             prices,
+            backends: Backends::new(&database.about, &"SQLite".into()),
         };
         let phases = Phases::new(clock.clone(), metrics, Arc::new(recorder.clone()), config.limits.clone());
         let phases = with_spans(phases, exporter);
@@ -145,6 +150,7 @@ impl Parts {
             process,
             anonymous: config.auth.anonymous_role.clone(),
             database,
+            shares_database: loaded.postgres().is_some(),
             recorder,
             sink,
             storage,
@@ -218,16 +224,38 @@ impl Parts {
         }
     }
 
+    /// What keeps what, in a line.
+    pub fn storage_line(&self) -> String {
+        if self.shares_database {
+            return format!("{}: store, bus, queue, audit, registry; SQLite: logs", self.database.about);
+        }
+        "embedded (SQLite): store, bus, queue, audit, registry, logs".into()
+    }
+
+    /// Where backups are made: of what is in the data folder.
+    pub fn vault(&self, store: backends::sqlite::Config) -> Arc<dyn Vault> {
+        if self.shares_database {
+            return Arc::new(NoVault(kept_in_postgres()));
+        }
+        Arc::new(backends::backup::Folder::new(self.data.path(), crate::VERSION, store, self.ports.clock.clone()))
+    }
+
     /// Ends what outlives the services: everything recorded is written before the files close.
     pub async fn close(self) {
         let written = async { tokio::join!(self.recorder.flush(), self.sink.flush()) };
         if tokio::time::timeout(FLUSH_TIME, written).await.is_err() {
             // The writers give up after a few more attempts once they are told to stop, and count what they lose.
-            tracing::error!("the data folder cannot be written; records and log lines may be lost");
+            tracing::error!("the database or the data folder cannot be written; records and log lines may be lost");
         }
         self.storage.drain(super::DRAIN_TIME).await;
         self.database.close().await;
     }
+}
+
+/// The refusal of a backup of a data folder that has not what is worth keeping.
+pub fn kept_in_postgres() -> Fault {
+    Fault::unsupported("this fleet keeps its things in PostgreSQL, which a backup of the data folder has not")
+        .hint("back the database up with pg_dump, and keep the data folder's keys/ beside it")
 }
 
 /// The doors of callers that have not moved.
@@ -250,8 +278,19 @@ fn with_spans(phases: Phases, exporter: Option<Exporter>) -> Phases {
     }
 }
 
+/// The name of the CLI's key: where machines share a database, each folder has one of its own.
+fn cli_key_name(loaded: &Loaded, data: &DataDir) -> String {
+    if loaded.postgres().is_none() {
+        return CLI_KEY.into();
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(32).collect();
+    let path = kernel::ids::digest(data.path().as_os_str().as_encoded_bytes());
+    format!("{CLI_KEY}-{host}-{}", path.get(..8).unwrap_or_default())
+}
+
 /// Makes the CLI's key at the first start, and again when its file was lost.
-async fn ensure_cli_key(keys: &Keys, data: &DataDir) -> Result<()> {
+async fn ensure_cli_key(keys: &Keys, data: &DataDir, name: &str) -> Result<()> {
     // Processes that start together make one key, not one each.
     let _alone = data.alone()?;
     if let Some(key) = data.cli_key()
@@ -259,11 +298,11 @@ async fn ensure_cli_key(keys: &Keys, data: &DataDir) -> Result<()> {
     {
         return Ok(());
     }
-    match keys.revoke(CLI_KEY).await {
+    match keys.revoke(name).await {
         Err(fault) if fault.code != kernel::Code::NotFound => return Err(fault),
         _ => {}
     }
-    let key: Secret = keys.create(CLI_KEY, Role::Admin, None).await?;
+    let key: Secret = keys.create(name, Role::Admin, None).await?;
     data.keep_cli_key(&key)
 }
 
@@ -287,7 +326,7 @@ fn door(config: &Config, auth: &Arc<dyn Authenticate>, sealer: Sealer, doors: &T
 fn chain(
     loaded: &Loaded,
     data: &DataDir,
-    database: &backends::sqlite::Sqlite,
+    database: &backends::Database,
     clock: &Clock,
     metrics: &Metrics,
     tasks: &Tasks,
@@ -316,7 +355,7 @@ fn chain(
 
 fn prices(
     config: &Config,
-    database: &backends::sqlite::Sqlite,
+    database: &backends::Database,
     clock: &Clock,
     chain: &Arc<dyn Chain>,
 ) -> Result<Arc<dyn Prices>> {

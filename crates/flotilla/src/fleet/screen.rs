@@ -21,6 +21,8 @@ pub struct Screen {
     pub dashboard: Option<String>,
     /// The chain in use.
     pub chain: String,
+    /// What the database is.
+    pub storage: String,
     /// The data folder.
     pub data: PathBuf,
     /// Every server of this process.
@@ -40,6 +42,7 @@ impl Screen {
         mode: &str,
         data: &Path,
         chain: String,
+        storage: String,
         instances: Vec<Instance>,
         anonymous: Option<&Role>,
     ) -> Self {
@@ -50,6 +53,7 @@ impl Screen {
             coordinator: note.coordinator.clone(),
             dashboard: note.dashboard.clone(),
             chain,
+            storage,
             data: data.to_owned(),
             services,
             agents,
@@ -72,7 +76,7 @@ impl Screen {
         }
         row("mode", &self.mode);
         row("chain", &self.chain);
-        row("storage", "embedded (SQLite): store, bus, audit, registry, logs");
+        row("storage", &self.storage);
         row("data, keys", &self.data.display().to_string());
         if let Some(role) = &self.anonymous {
             row("WARNING", &format!("callers without a key are let in as {role} (auth.anonymous_role)"));

@@ -12,7 +12,7 @@ use kernel::backoff::Backoff;
 use kernel::bus::NewEvent;
 use kernel::catalog;
 use kernel::fleet::{Instance, Kind};
-use kernel::health::{Report, Status};
+use kernel::health::{Check, Report, Status};
 use kernel::metrics::{AgentLabel, ServerLabel};
 use kernel::tasks::catch_panic;
 use kernel::{Fault, Ports, Tasks};
@@ -102,7 +102,7 @@ impl web::service::Slot for Unit {
 impl web::service::Standing for Unit {
     async fn report(&self) -> Option<Report> {
         let running = self.state.read().running.clone();
-        Some(running?.health().await)
+        Some(self.health(&running?).await)
     }
 
     fn state(&self) -> (Status, Option<String>) {
@@ -301,6 +301,16 @@ impl Unit {
         end
     }
 
+    /// What the service says of itself; and of the store that all of them stand on, when it does not answer.
+    async fn health(&self, running: &Running) -> Report {
+        let (mut report, store) = tokio::join!(running.health(), self.ports.store.get("status", "probe"));
+        if let Err(fault) = store {
+            report.checks.push(Check::degraded("store", fault.to_string()));
+            report.status = report.status.max(Status::Degraded);
+        }
+        report
+    }
+
     /// Looks at the service's health until it fails, is to stop, or is to be restarted.
     async fn watch(&self, running: &Running, tasks: &Tasks, own: &Tasks, wishes: &mut mpsc::Receiver<Restart>) -> End {
         let mut tick = tokio::time::interval(Duration::from_millis(self.config.health_every_ms));
@@ -315,7 +325,7 @@ impl Unit {
                 Some(wish) = wishes.recv() => return End::Asked(wish),
                 _ = tick.tick() => {
                     let limit = Duration::from_millis(self.config.health_every_ms.max(1_000));
-                    match tokio::time::timeout(limit, catch_panic(running.health())).await {
+                    match tokio::time::timeout(limit, catch_panic(self.health(running))).await {
                         Ok(Ok(report)) => self.healthy(&report),
                         Ok(Err(panic)) => return End::Failed(format!("panicked in its health check: {panic}")),
                         Err(_) => self.change(|state| {

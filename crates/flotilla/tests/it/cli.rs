@@ -12,7 +12,7 @@ fn steady(home: &Home, text: &str) -> String {
         (r"127\.0\.0\.1:\d+", "ADDRESS"),
         (r"flt_[\w-]{43}", "KEY"),
         (r"\b[0-9a-f]{64}$", "HASH"),
-        (r"\b\d+ (s ago|s|µs|rows|topics|lines|instances|values)\b", "N $1"),
+        (r"\b\d+ (s ago|s|µs|rows|topics|types|lines|instances|values)\b", "N $1"),
         // The place of a row: the fleet's own calls are in the trail too.
         (r"^\d+ +(\S+ +\S+\.)", "N  $1"),
         // How many tools a service has.

@@ -17,7 +17,7 @@ fn the_read_only_pages_need_no_key_on_this_machine() {
     let status = fleet.get("/status").ok();
     expect!["status mode version uptime_seconds servers agents upstreams infrastructure alerts"]
         .assert_eq(&fields(&status));
-    expect!["audit bus chain logs registry store"].assert_eq(&fields(&status["infrastructure"]));
+    expect!["audit bus chain logs queue registry store"].assert_eq(&fields(&status["infrastructure"]));
     assert_eq!(status["servers"]["total"], fleet.process.screen["services"].as_array().unwrap().len());
     let servers = fleet.get("/servers").ok();
     let utilities = servers.as_array().unwrap().iter().find(|row| row["name"] == "utilities").unwrap();

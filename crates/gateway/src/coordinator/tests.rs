@@ -77,7 +77,7 @@ async fn status_counts_what_is_there_and_what_is_missing() {
     assert_eq!(status["servers"], json!({ "total": 4, "healthy": 4, "degraded": 0, "changing": 0, "down": 0 }));
     let parts: BTreeMap<String, Value> = serde_json::from_value(status["infrastructure"].clone()).unwrap();
     let seen: Vec<_> = parts.iter().map(|(name, part)| format!("{name} {}", part["status"])).collect();
-    expect![[r#"["audit \"healthy\"", "bus \"healthy\"", "chain \"degraded\"", "logs \"healthy\"", "registry \"healthy\"", "store \"healthy\""]"#]]
+    expect![[r#"["audit \"healthy\"", "bus \"healthy\"", "chain \"degraded\"", "logs \"healthy\"", "queue \"healthy\"", "registry \"healthy\"", "store \"healthy\""]"#]]
         .assert_eq(&format!("{seen:?}"));
     assert_eq!(status["status"], "healthy", "nothing here stands on a chain");
     bench.gateway.remove_local("logging");

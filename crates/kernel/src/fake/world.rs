@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{FakeFleet, FakePrices, MemoryAudit, MemoryBus, MemoryLogs, MemoryQueue, MemoryStore, NoAbi};
 use crate::chain::{Abi, Chain, Unconfigured};
 use crate::metrics::Metrics;
+use crate::ports::Backends;
 use crate::{Clock, Ports, Tasks, UnixMs};
 
 /// When a world's clock starts: 15 November 2026, 08:00 UTC.
@@ -89,6 +90,7 @@ impl World {
             chain: self.chain.clone(),
             abi: self.abi.clone(),
             prices: self.prices.clone(),
+            backends: Backends::new(&"memory".into(), &"memory".into()),
         }
     }
 }

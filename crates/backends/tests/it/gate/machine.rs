@@ -324,3 +324,15 @@ proptest! {
         on_a_runtime(async { run(&kit::sqlite().await, rounds).await });
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #[test]
+    fn no_limit_is_broken_on_postgres(rounds in prop::collection::vec(round(), 1..30)) {
+        on_a_runtime(async {
+            if let Some(kit) = kit::postgres().await {
+                run(&kit, rounds).await;
+            }
+        });
+    }
+}

@@ -11,6 +11,8 @@ pub(crate) mod fleet;
 pub(crate) mod home;
 pub(crate) mod http;
 pub(crate) mod mcp;
+#[path = "../../../../backends/tests/it/server.rs"]
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod receiver;
 pub(crate) mod stream;

@@ -1,4 +1,4 @@
-//! The queue in SQLite.
+//! The queue in the database.
 //!
 //! What comes by the thousand (submitting, claiming, renewing, ending what is simply done) is one statement each; what is rare reads a task,
 //! takes a step of [`kernel::queue::step`] and writes it, in one transaction. Counts and turns are kept by the schema's triggers, so that
@@ -22,12 +22,11 @@ use kernel::queue::{
 };
 use kernel::signal::Signal;
 use kernel::{Clock, Fault, Result, UnixMs};
-use sqlx::{AssertSqlSafe, SqliteTransaction};
+use sqlx::AssertSqlSafe;
 use tokio::sync::Notify;
 
 use super::counter;
-use super::schema::MANY_TYPES;
-use crate::db::{Db, fault, limit as bound_limit, signed, unsigned};
+use crate::db::{Db, Tx, limit as bound_limit, signed, sql, unsigned};
 
 /// Tasks one sweep frees of each kind: others wait no longer than that takes.
 const SWEEP_MAX: usize = 500;
@@ -37,7 +36,7 @@ const SWEEP_EVERY_MS: i64 = 100;
 const PURGE_AT_ONCE: usize = 2_000;
 
 /// See the module.
-pub(super) struct SqliteQueue {
+pub(super) struct DbQueue {
     db: Db,
     clock: Clock,
     depth_max: u64,
@@ -49,7 +48,7 @@ pub(super) struct SqliteQueue {
     swept_ms: AtomicI64,
 }
 
-impl SqliteQueue {
+impl DbQueue {
     pub(super) fn new(db: Db, clock: Clock, depth_max: u64) -> Self {
         Self {
             db,
@@ -66,8 +65,7 @@ impl SqliteQueue {
     async fn sweep(&self, now_ms: UnixMs) -> Result<(bool, Option<UnixMs>)> {
         let mut freed = false;
         loop {
-            let (due, lapse): (Option<UnixMs>, Option<UnixMs>) =
-                sqlx::query_as(text::NEXT).fetch_one(&self.db.readers).await.map_err(fault)?;
+            let (due, lapse): (Option<UnixMs>, Option<UnixMs>) = sql(text::NEXT).one(self.db.readers()).await?;
             self.swept_ms.store(now_ms, Ordering::Release);
             let next = due.into_iter().chain(lapse).min();
             if next.is_none_or(|next| next > now_ms) {
@@ -81,24 +79,19 @@ impl SqliteQueue {
 
     async fn sweep_once(&self, now_ms: UnixMs) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        let lapsed = sqlx::query(text::LAPSED)
-            .bind(now_ms)
-            .bind(bound_limit(SWEEP_MAX))
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(fault)?;
+        let lapsed = sql(text::LAPSED).bind(now_ms).bind(bound_limit(SWEEP_MAX)).rows(&mut tx).await?;
         for row in &lapsed {
             write(&mut tx, &step::lapse(row::task(row)?, now_ms)).await?;
         }
-        sqlx::query(text::PROMOTE).bind(now_ms).bind(bound_limit(SWEEP_MAX)).execute(&mut *tx).await.map_err(fault)?;
-        tx.commit().await.map_err(fault)
+        sql(text::PROMOTE).bind(now_ms).bind(bound_limit(SWEEP_MAX)).run(&mut tx).await?;
+        tx.commit().await
     }
 
     async fn take(&self, claim: &Claim, types: &[&str], limit: usize, now_ms: UnixMs) -> Result<Vec<row::Kept>> {
         let Some(statement) = types.len().checked_sub(1).and_then(|place| self.claims.get(place)) else {
             return Ok(Vec::new());
         };
-        let mut query = sqlx::query(AssertSqlSafe(statement.clone()))
+        let mut query = sql(AssertSqlSafe(statement.clone()))
             .bind(&claim.queue)
             .bind(now_ms)
             .bind(now_ms + claim.lease_ms)
@@ -108,7 +101,7 @@ impl SqliteQueue {
         for task_type in types {
             query = query.bind(*task_type);
         }
-        let rows = query.fetch_all(self.db.writer()).await.map_err(fault)?;
+        let rows = query.rows(self.db.writer()).await?;
         rows.iter().map(row::kept).collect()
     }
 
@@ -118,7 +111,7 @@ impl SqliteQueue {
         let before = one(&mut tx, id).await?.ok_or_else(|| step::unknown(id))?;
         let after = change(before)?;
         write(&mut tx, &after).await?;
-        tx.commit().await.map_err(fault)?;
+        tx.commit().await?;
         if after.state == State::Queued {
             self.freed.notify_waiters();
         }
@@ -126,13 +119,13 @@ impl SqliteQueue {
     }
 }
 
-async fn one(tx: &mut SqliteTransaction<'_>, id: TaskId) -> Result<Option<Task>> {
-    let row = sqlx::query(text::ONE).bind(signed(id.0)).fetch_optional(&mut **tx).await.map_err(fault)?;
-    row.as_ref().map(row::task).transpose()
+async fn one(tx: &mut Tx, id: TaskId) -> Result<Option<Task>> {
+    let rows = sql(text::ONE).bind(signed(id.0)).rows(tx).await?;
+    rows.first().map(row::task).transpose()
 }
 
-async fn write(tx: &mut SqliteTransaction<'_>, task: &Task) -> Result<()> {
-    sqlx::query(text::WRITE)
+async fn write(tx: &mut Tx, task: &Task) -> Result<()> {
+    sql(text::WRITE)
         .bind(signed(task.id.0))
         .bind(row::number(task.state))
         .bind(i64::from(task.attempts_max))
@@ -142,10 +135,9 @@ async fn write(tx: &mut SqliteTransaction<'_>, task: &Task) -> Result<()> {
         .bind(task.lease_until_ms)
         .bind(task.failure.as_ref().map(row::text))
         .bind(task.result.as_ref().map(row::text))
-        .execute(&mut **tx)
+        .run(tx)
         .await
-        .map_err(fault)?;
-    Ok(())
+        .map(drop)
 }
 
 type Inserted = (i64, Option<String>);
@@ -191,44 +183,34 @@ impl Places {
     }
 }
 
-/// What the database says, and what its trigger does: one type of task too many.
-fn refused(error: sqlx::Error) -> Fault {
-    let message = error.as_database_error().map(sqlx::error::DatabaseError::message);
-    if message == Some(MANY_TYPES) { queue::many_types() } else { fault(error) }
-}
-
 fn key_in_use(task: &NewTask, seq: u64) -> Fault {
     step::other_use(&task.queue, task.key.as_deref().unwrap_or_default(), TaskId(seq))
 }
 
 /// Inserts `tasks` in `tx`, or none of them.
 async fn insert(
-    tx: &mut SqliteTransaction<'_>,
+    tx: &mut Tx,
     tasks: &[NewTask],
     parent: Option<TaskId>,
     now_ms: UnixMs,
     depth_max: u64,
 ) -> Result<Vec<Submitted>> {
-    let fresh: Vec<Inserted> = sqlx::query_as(text::SUBMIT)
+    let fresh: Vec<Inserted> = sql(text::SUBMIT)
         .bind(row::submitted(tasks, parent, now_ms))
         .bind(now_ms)
         .bind(signed(depth_max))
         .bind(i64::from(Policy::default().attempts_max))
-        .fetch_all(&mut **tx)
-        .await
-        .map_err(refused)?;
+        .all(&mut *tx)
+        .await?;
     let keys: Vec<_> = tasks.iter().filter_map(|task| task.key.as_ref().map(|key| (&task.queue, key))).collect();
-    let keyed: Vec<Keyed> = if keys.is_empty() {
-        Vec::new()
-    } else {
-        sqlx::query_as(text::KEYED).bind(row::text(&keys)).fetch_all(&mut **tx).await.map_err(fault)?
-    };
+    let keyed: Vec<Keyed> =
+        if keys.is_empty() { Vec::new() } else { sql(text::KEYED).bind(row::text(&keys)).all(tx).await? };
     let full = || queue::full(tasks.first().map_or("", |task| &task.queue), depth_max);
     Places::of(fresh, keyed).answer(tasks)?.ok_or_else(full)
 }
 
 #[async_trait]
-impl Queue for SqliteQueue {
+impl Queue for DbQueue {
     async fn submit(&self, tasks: Vec<NewTask>) -> Result<Vec<Submitted>> {
         queue::check_submit(&tasks)?;
         if tasks.is_empty() {
@@ -238,17 +220,16 @@ impl Queue for SqliteQueue {
         let submitted = if tasks.iter().any(|task| task.key.is_some()) {
             let mut tx = self.db.begin().await?;
             let submitted = insert(&mut tx, &tasks, None, now_ms, self.depth_max).await?;
-            tx.commit().await.map_err(fault)?;
+            tx.commit().await?;
             submitted
         } else {
-            let fresh: Vec<Inserted> = sqlx::query_as(text::SUBMIT)
+            let fresh: Vec<Inserted> = sql(text::SUBMIT)
                 .bind(row::submitted(&tasks, None, now_ms))
                 .bind(now_ms)
                 .bind(signed(self.depth_max))
                 .bind(i64::from(Policy::default().attempts_max))
-                .fetch_all(self.db.writer())
-                .await
-                .map_err(refused)?;
+                .all(self.db.writer())
+                .await?;
             let full = || queue::full(&tasks[0].queue, self.depth_max);
             Places::of(fresh, Vec::new()).answer(&tasks)?.ok_or_else(full)?
         };
@@ -283,12 +264,11 @@ impl Queue for SqliteQueue {
 
     async fn renew(&self, renewals: &[Renew], lease_ms: i64) -> Result<Vec<Renewal>> {
         queue::check_renewals(renewals, lease_ms)?;
-        let held: Vec<(i64, i64, i64)> = sqlx::query_as(text::RENEW)
+        let held: Vec<(i64, i64, i64)> = sql(text::RENEW)
             .bind(row::renewed(renewals))
             .bind(self.clock.now_ms() + lease_ms)
-            .fetch_all(self.db.writer())
-            .await
-            .map_err(fault)?;
+            .all(self.db.writer())
+            .await?;
         let held: HashMap<Holding, i64> =
             held.into_iter().map(|(seq, attempt, cancelling)| (row::holding(seq, attempt), cancelling)).collect();
         let answer = |renew: &Renew| match held.get(&renew.holding) {
@@ -329,9 +309,9 @@ impl Queue for SqliteQueue {
             let at_once = PURGE_AT_ONCE.min(limit - gone);
             let mut tx = self.db.begin().await?;
             let removed = look::purge(&mut tx, filter, ended_before_ms, at_once).await?;
-            sqlx::query(text::FORGET_TURNS).execute(&mut *tx).await.map_err(fault)?;
-            sqlx::query(text::FORGET_TYPES).execute(&mut *tx).await.map_err(fault)?;
-            tx.commit().await.map_err(fault)?;
+            sql(text::FORGET_TURNS).run(&mut tx).await?;
+            sql(text::FORGET_TYPES).run(&mut tx).await?;
+            tx.commit().await?;
             gone += removed;
             if removed < at_once {
                 break;
@@ -349,17 +329,16 @@ impl Queue for SqliteQueue {
         queue::check_name("task type", task_type)?;
         queue::check_policy(&policy)?;
         let mut tx = self.db.begin().await?;
-        sqlx::query(text::SET_POLICY)
+        sql(text::SET_POLICY)
             .bind(queue)
             .bind(task_type)
             .bind(i64::from(policy.attempts_max))
             .bind(signed(policy.backoff_first_ms))
             .bind(signed(policy.backoff_max_ms))
             .bind(i64::from(policy.running_max))
-            .execute(&mut *tx)
-            .await
-            .map_err(refused)?;
-        tx.commit().await.map_err(fault)?;
+            .run(&mut tx)
+            .await?;
+        tx.commit().await?;
         self.freed.notify_waiters();
         Ok(())
     }

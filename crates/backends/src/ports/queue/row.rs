@@ -7,10 +7,8 @@ use kernel::{Fault, Result, Role, UnixMs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
-use crate::db::{fault, signed, unsigned};
+use crate::db::{Row, signed, unsigned};
 
 /// A task with what only this backend knows of it.
 pub(super) struct Kept {
@@ -39,60 +37,60 @@ fn small(value: i64) -> u32 {
 }
 
 /// Reads a row of the statements' columns.
-pub(super) fn kept(row: &SqliteRow) -> Result<Kept> {
-    let seq = unsigned(row.try_get(0).map_err(fault)?);
-    read(row, seq).map_err(fault)?.ok_or_else(|| Fault::internal(format!("{} is damaged", TaskId(seq))))
+pub(super) fn kept(row: &Row) -> Result<Kept> {
+    let seq = unsigned(row.get(0)?);
+    read(row, seq)?.ok_or_else(|| Fault::internal(format!("{} is damaged", TaskId(seq))))
 }
 
-pub(super) fn task(row: &SqliteRow) -> Result<Task> {
+pub(super) fn task(row: &Row) -> Result<Task> {
     kept(row).map(|kept| kept.task)
 }
 
-fn read(row: &SqliteRow, seq: u64) -> sqlx::Result<Option<Kept>> {
-    let state: i64 = row.try_get(3)?;
+fn read(row: &Row, seq: u64) -> Result<Option<Kept>> {
+    let state: i64 = row.get(3)?;
     let state = State::ALL.into_iter().find(|known| number(*known) == state);
-    let payload = serde_json::from_str(row.try_get(22)?).ok();
+    let payload = serde_json::from_str(row.get(22)?).ok();
     let (Some(state), Some(payload)) = (state, payload) else { return Ok(None) };
     let task = Task {
         id: TaskId(seq),
-        queue: row.try_get(1)?,
-        task_type: row.try_get(2)?,
+        queue: row.get(1)?,
+        task_type: row.get(2)?,
         state,
         payload,
-        caller: row.try_get(14)?,
+        caller: row.get(14)?,
         // A role that this version does not know may nothing but look.
-        role: row.try_get::<&str, _>(24)?.parse().unwrap_or(Role::Viewer),
-        priority: u8::try_from(row.try_get::<i64, _>(4)?).unwrap_or(0),
-        attempts: small(row.try_get(5)?),
-        attempts_max: small(row.try_get(6)?),
-        attempts_each: small(row.try_get(7)?),
-        cancelling: row.try_get::<i64, _>(8)? != 0,
-        submitted_ms: row.try_get(9)?,
-        run_at_ms: row.try_get(10)?,
-        started_ms: row.try_get(11)?,
-        ended_ms: row.try_get(12)?,
-        lease_until_ms: row.try_get(13)?,
-        worker: row.try_get(15)?,
+        role: row.get::<&str>(24)?.parse().unwrap_or(Role::Viewer),
+        priority: u8::try_from(row.get::<i64>(4)?).unwrap_or(0),
+        attempts: small(row.get(5)?),
+        attempts_max: small(row.get(6)?),
+        attempts_each: small(row.get(7)?),
+        cancelling: row.get::<i64>(8)? != 0,
+        submitted_ms: row.get(9)?,
+        run_at_ms: row.get(10)?,
+        started_ms: row.get(11)?,
+        ended_ms: row.get(12)?,
+        lease_until_ms: row.get(13)?,
+        worker: row.get(15)?,
         progress: json_at(row, 19)?,
         result: json_at(row, 21)?,
         failure: json_at(row, 20)?,
-        key: row.try_get(16)?,
-        parent: row.try_get::<Option<i64>, _>(17)?.map(|seq| TaskId(unsigned(seq))),
-        trace_id: row.try_get(18)?,
+        key: row.get(16)?,
+        parent: row.get::<Option<i64>>(17)?.map(|seq| TaskId(unsigned(seq))),
+        trace_id: row.get(18)?,
     };
-    Ok(Some(Kept { task, turn: row.try_get(23)? }))
+    Ok(Some(Kept { task, turn: row.get(23)? }))
 }
 
 /// What somebody else wrote reads as absent.
-fn json_at<T: DeserializeOwned>(row: &SqliteRow, column: usize) -> sqlx::Result<Option<T>> {
-    let text: Option<&str> = row.try_get(column)?;
+fn json_at<T: DeserializeOwned>(row: &Row, column: usize) -> Result<Option<T>> {
+    let text: Option<&str> = row.get(column)?;
     Ok(text.and_then(|text| serde_json::from_str(text).ok()))
 }
 
 /// The policy in four columns from `first` on.
-pub(super) fn policy(row: &SqliteRow, first: usize) -> sqlx::Result<Policy> {
+pub(super) fn policy(row: &Row, first: usize) -> Result<Policy> {
     let Policy { attempts_max, backoff_first_ms, backoff_max_ms, running_max } = Policy::default();
-    let get = |place: usize| row.try_get::<Option<i64>, _>(first + place);
+    let get = |place: usize| row.get::<Option<i64>>(first + place);
     Ok(Policy {
         attempts_max: get(0)?.map_or(attempts_max, small),
         backoff_first_ms: get(1)?.map_or(backoff_first_ms, unsigned),

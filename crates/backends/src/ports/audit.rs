@@ -1,12 +1,13 @@
-//! The audit trail in SQLite.
+//! The audit trail in the database.
+
+use std::borrow::Cow;
 
 use async_trait::async_trait;
 use kernel::Result;
 use kernel::audit::{Audit, AuditQuery, Record, Row, Verdict, Verifier, chain_hash};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use parking_lot::Mutex;
 
-use crate::db::{Bound, Db, Insert, fault, limit as bound_limit, signed, unsigned};
+use crate::db::{self, Db, Insert, Statement, limit as bound_limit, signed, sql, unsigned};
 
 /// Rows one step of a verification holds in memory.
 const VERIFY_AT_ONCE: usize = 1_000;
@@ -15,52 +16,73 @@ const COLUMNS: &str =
     "seq, at_ms, caller, role, server, action, arguments, outcome, result_sha256, took_us, trace_id, hash";
 
 /// See the module.
-pub(super) struct SqliteAudit {
+pub(super) struct DbAudit {
     db: Db,
     insert: Insert,
+    /// Where an append lies of which it is not known whether it was committed.
+    unsure: Mutex<Option<Unsure>>,
 }
 
-impl SqliteAudit {
+/// An append whose commit was not answered.
+struct Unsure {
+    /// Its first row, and the hash before it.
+    seq: u64,
+    before: String,
+}
+
+impl DbAudit {
     pub(super) fn new(db: Db) -> Self {
-        Self { db, insert: Insert::new("audit", COLUMNS, "") }
+        let insert = Insert::new(&db, "audit", COLUMNS, "");
+        Self { db, insert, unsure: Mutex::default() }
     }
 
-    async fn page(&self, after: u64, until: u64) -> Result<Vec<SqliteRow>> {
-        sqlx::query(
+    /// Whether these very records are in the trail already: whoever appends tries again when it is not told that they are.
+    async fn appended(&self, records: &[Record]) -> Result<bool> {
+        let Some((seq, before)) = self.unsure.lock().as_ref().map(|unsure| (unsure.seq, unsure.before.clone())) else {
+            return Ok(false);
+        };
+        let hash = records.first().map(|first| chain_hash(&before, seq, first));
+        let found: Option<(String,)> =
+            sql("SELECT hash FROM audit WHERE seq = $1").bind(signed(seq)).maybe(self.db.readers()).await?;
+        *self.unsure.lock() = None;
+        Ok(found.map(|(hash,)| hash) == hash)
+    }
+
+    async fn page(&self, after: u64, until: u64) -> Result<Vec<db::Row>> {
+        sql(
             "SELECT seq, at_ms, caller, role, server, action, arguments, outcome, result_sha256, took_us, trace_id, hash
              FROM audit WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3 + 0",
         )
         .bind(signed(after))
         .bind(signed(until))
         .bind(bound_limit(VERIFY_AT_ONCE))
-        .fetch_all(&self.db.readers)
+        .rows(self.db.readers())
         .await
-        .map_err(fault)
     }
 }
 
 /// Reads a row of [`COLUMNS`].
-fn row(stored: &SqliteRow) -> sqlx::Result<Row> {
+fn row(stored: &db::Row) -> Result<Row> {
     Ok(Row {
-        seq: unsigned(stored.try_get(0)?),
+        seq: unsigned(stored.get(0)?),
         record: Record {
-            at_ms: stored.try_get(1)?,
-            caller: stored.try_get(2)?,
-            role: stored.try_get(3)?,
-            server: stored.try_get(4)?,
-            action: stored.try_get(5)?,
-            arguments: stored.try_get(6)?,
-            outcome: stored.try_get(7)?,
-            result_sha256: stored.try_get(8)?,
-            took_us: unsigned(stored.try_get(9)?),
-            trace_id: stored.try_get(10)?,
+            at_ms: stored.get(1)?,
+            caller: stored.get(2)?,
+            role: stored.get(3)?,
+            server: stored.get(4)?,
+            action: stored.get(5)?,
+            arguments: stored.get(6)?,
+            outcome: stored.get(7)?,
+            result_sha256: stored.get(8)?,
+            took_us: unsigned(stored.get(9)?),
+            trace_id: stored.get(10)?,
         },
-        hash: stored.try_get(11)?,
+        hash: stored.get(11)?,
     })
 }
 
 /// False when the chain is broken there.
-fn look_at(verifier: &mut Verifier, stored: &SqliteRow) -> bool {
+fn look_at(verifier: &mut Verifier, stored: &db::Row) -> bool {
     match row(stored) {
         Ok(row) => verifier.row(&row),
         Err(_) => {
@@ -70,6 +92,33 @@ fn look_at(verifier: &mut Verifier, stored: &SqliteRow) -> bool {
     }
 }
 
+/// The records as every database can keep them: PostgreSQL's text has no U+0000, and a row that cannot be appended would stop the trail.
+fn storable(records: &[Record]) -> Cow<'_, [Record]> {
+    let texts = |record: &Record| {
+        let Record { caller, role, server, action, arguments, outcome, result_sha256, trace_id, .. } = record;
+        [caller, role, server, action, arguments, outcome, result_sha256, trace_id]
+            .iter()
+            .any(|text| text.contains('\0'))
+    };
+    if !records.iter().any(texts) {
+        return Cow::Borrowed(records);
+    }
+    let shown = |text: &String| text.replace('\0', "\u{fffd}");
+    let kept = |record: &Record| Record {
+        at_ms: record.at_ms,
+        caller: shown(&record.caller),
+        role: shown(&record.role),
+        server: shown(&record.server),
+        action: shown(&record.action),
+        arguments: shown(&record.arguments),
+        outcome: shown(&record.outcome),
+        result_sha256: shown(&record.result_sha256),
+        took_us: record.took_us,
+        trace_id: shown(&record.trace_id),
+    };
+    Cow::Owned(records.iter().map(kept).collect())
+}
+
 /// A record in its place, about to be stored.
 struct Linked<'a> {
     seq: u64,
@@ -77,9 +126,9 @@ struct Linked<'a> {
     hash: String,
 }
 
-fn bind<'q>(query: Bound<'q>, row: &'q Linked<'_>) -> Bound<'q> {
+fn bind<'q>(insert: Statement<'q>, row: &'q Linked<'_>) -> Statement<'q> {
     let Linked { seq, record, hash } = row;
-    query
+    insert
         .bind(signed(*seq))
         .bind(record.at_ms)
         .bind(&record.caller)
@@ -95,32 +144,36 @@ fn bind<'q>(query: Bound<'q>, row: &'q Linked<'_>) -> Bound<'q> {
 }
 
 #[async_trait]
-impl Audit for SqliteAudit {
+impl Audit for DbAudit {
     async fn append(&self, records: &[Record]) -> Result<()> {
         if records.is_empty() {
             return Ok(());
         }
+        let records = &*storable(records);
+        if self.appended(records).await? {
+            return Ok(());
+        }
         let mut tx = self.db.begin().await?;
         // Taking the head for writing first is what keeps two processes from continuing the chain at the same row.
-        let (last, mut hash): (i64, String) =
-            sqlx::query_as("UPDATE audit_head SET seq = seq + $1 WHERE id = 1 RETURNING seq, hash")
+        let (last, before): (i64, String) =
+            sql("UPDATE audit_head SET seq = seq + $1 WHERE id = 1 RETURNING seq, hash")
                 .bind(bound_limit(records.len()))
-                .fetch_one(&mut *tx)
-                .await
-                .map_err(fault)?;
+                .one(&mut tx)
+                .await?;
         let first = unsigned(last) + 1 - records.len() as u64;
+        let mut hash = before.clone();
         let link = |(seq, record)| {
             hash = chain_hash(&hash, seq, record);
             Linked { seq, record, hash: hash.clone() }
         };
         let rows: Vec<Linked<'_>> = (first..).zip(records).map(link).collect();
         self.insert.run(&mut tx, &rows, bind).await?;
-        sqlx::query("UPDATE audit_head SET hash = $1 WHERE id = 1")
-            .bind(hash)
-            .execute(&mut *tx)
-            .await
-            .map_err(fault)?;
-        tx.commit().await.map_err(fault)
+        sql("UPDATE audit_head SET hash = $1 WHERE id = 1").bind(hash).run(&mut tx).await?;
+        let committed = tx.commit().await;
+        if committed.is_err() {
+            *self.unsure.lock() = Some(Unsure { seq: first, before });
+        }
+        committed
     }
 
     async fn list(&self, query: AuditQuery) -> Result<Vec<Row>> {
@@ -138,24 +191,21 @@ impl Audit for SqliteAudit {
                  AND outcome = $4 AND outcome <> 'ok' AND ($5 IS NULL OR trace_id = $5) ORDER BY seq DESC LIMIT $6 + 0"
             }
         };
-        let rows = sqlx::query(text)
+        let rows = sql(text)
             .bind(query.before_seq.map_or(i64::MAX, signed))
             .bind(query.caller)
             .bind(query.server)
             .bind(query.outcome)
             .bind(query.trace_id)
             .bind(bound_limit(query.limit))
-            .fetch_all(&self.db.readers)
-            .await
-            .map_err(fault)?;
-        rows.iter().map(row).collect::<sqlx::Result<_>>().map_err(fault)
+            .rows(self.db.readers())
+            .await?;
+        rows.iter().map(row).collect()
     }
 
     async fn verify(&self) -> Result<Verdict> {
-        let (head, hash): (i64, String) = sqlx::query_as("SELECT seq, hash FROM audit_head WHERE id = 1")
-            .fetch_one(&self.db.readers)
-            .await
-            .map_err(fault)?;
+        let (head, hash): (i64, String) =
+            sql("SELECT seq, hash FROM audit_head WHERE id = 1").one(self.db.readers()).await?;
         let head = unsigned(head);
         let mut verifier = Verifier::default();
         let mut after = 0;

@@ -1,4 +1,4 @@
-//! The queue's statements. Each says `json_each` and `->>` where PostgreSQL would say `json_array_elements` and `->>`; the rest is the same.
+//! The queue's statements, the same for both databases: what SQLite calls `json_each`, PostgreSQL's schema has as a function of that name.
 //!
 //! Many rows of one statement come as one JSON array, so that a call is one statement whatever it carries.
 

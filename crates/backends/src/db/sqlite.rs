@@ -4,15 +4,14 @@
 //! statement anew for every call, which costs more than most of them do.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::{Clock, Fault, Result};
-use sqlx::query::Query;
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Sqlite, SqliteTransaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteTransaction};
+
+use super::Tx;
+use super::sql::{Answer, Statement};
 
 /// How long a writer waits for another process's transaction, or for its turn in this one.
 const BUSY: Duration = Duration::from_secs(10);
@@ -34,12 +33,12 @@ pub(crate) struct Opening<'a> {
 
 /// An open file.
 #[derive(Debug, Clone)]
-pub(crate) struct Db {
+pub(crate) struct File {
     writer: SqlitePool,
-    pub(crate) readers: SqlitePool,
+    readers: SqlitePool,
 }
 
-impl Db {
+impl File {
     /// Opens the file and brings its schema up to date.
     pub(crate) async fn open(opening: &Opening<'_>, clock: &Clock) -> Result<Self> {
         let readers = SqliteConnectOptions::new()
@@ -60,18 +59,22 @@ impl Db {
                 .max_lifetime(None)
                 .test_before_acquire(false)
         };
-        let db = Self {
+        let file = Self {
             writer: pool(1).connect_lazy_with(writer),
             readers: pool(opening.readers).connect_lazy_with(readers.pragma("query_only", "on")),
         };
         // A file that is as it should be, as most are, is opened without waiting for whoever writes it.
-        if db.version().await.is_ok_and(|version| version == opening.schema.len()) {
-            return Ok(db);
+        if file.version().await.is_ok_and(|version| version == opening.schema.len()) {
+            return Ok(file);
         }
         let path = opening.path.display();
         let _alone = opening_lock(opening.path).await?;
-        db.migrate(opening.schema, clock).await.map_err(|fault| fault.context(format!("cannot open {path}")))?;
-        Ok(db)
+        let migrated = async {
+            let tx = Tx::Sqlite(file.begin().await?);
+            super::migrate(tx, opening.schema, clock, "another data folder").await
+        };
+        migrated.await.map_err(|fault| fault.context(format!("cannot open {path}")))?;
+        Ok(file)
     }
 
     async fn version(&self) -> Result<usize> {
@@ -83,49 +86,30 @@ impl Db {
     }
 
     /// Begins a transaction that holds the file's write lock from the start: what it reads, nobody changes before it commits.
-    pub(crate) async fn begin(&self) -> Result<SqliteTransaction<'static>> {
+    pub(super) async fn begin(&self) -> Result<SqliteTransaction<'static>> {
         self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)
     }
 
-    /// For a write that is one statement, and so a transaction by itself.
-    pub(crate) fn writer(&self) -> &SqlitePool {
-        &self.writer
+    /// Runs what only reads.
+    pub(super) async fn read(&self, statement: Statement<'_>) -> Result<Answer> {
+        on(&self.readers, statement).await
+    }
+
+    /// Runs a write that is one statement.
+    pub(super) async fn write(&self, statement: Statement<'_>) -> Result<Answer> {
+        on(&self.writer, statement).await
     }
 
     /// Closes all connections; the last process to do so folds the write-ahead log into the file.
-    pub(crate) async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
 
-    async fn migrate(&self, schema: &[&'static str], clock: &Clock) -> Result<()> {
-        let mut tx = self.begin().await?;
-        let table =
-            "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY, applied_ms BIGINT NOT NULL)";
-        sqlx::query(table).execute(&mut *tx).await.map_err(fault)?;
-        let had: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM schema_versions")
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(fault)?;
-        let had = usize::try_from(had).unwrap_or(usize::MAX);
-        if had > schema.len() {
-            return Err(Fault::unsupported(format!(
-                "its schema is version {had}, this program knows {}",
-                schema.len()
-            ))
-            .hint("use the newer flotilla that wrote it, or another data folder"));
-        }
-        for (version, statements) in (1i64..).zip(schema).skip(had) {
-            sqlx::raw_sql(*statements).execute(&mut *tx).await.map_err(fault)?;
-            sqlx::query("INSERT INTO schema_versions (version, applied_ms) VALUES ($1, $2)")
-                .bind(version)
-                .bind(clock.now_ms())
-                .execute(&mut *tx)
-                .await
-                .map_err(fault)?;
-        }
-        tx.commit().await.map_err(fault)
-    }
+async fn on(pool: &SqlitePool, statement: Statement<'_>) -> Result<Answer> {
+    let mut connection = pool.acquire().await.map_err(fault)?;
+    statement.on_sqlite(&mut connection).await.map_err(fault)
 }
 
 /// Copies a database as it is at one moment, whoever writes it meanwhile, to a file that is not there yet.
@@ -168,7 +152,10 @@ pub(crate) fn io_fault(error: &std::io::Error, doing: &str) -> Fault {
 
 /// A database error in our words.
 #[expect(clippy::needless_pass_by_value, reason = "the shape `map_err` wants")]
-pub(crate) fn fault(error: sqlx::Error) -> Fault {
+pub(super) fn fault(error: sqlx::Error) -> Fault {
+    if let Some(fault) = super::said_by_trigger(&error) {
+        return fault;
+    }
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     // The low byte of SQLite's extended code is the primary one.
     let primary = code.and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff);
@@ -185,62 +172,5 @@ pub(crate) fn fault(error: sqlx::Error) -> Fault {
         (_, Some(13)) => Fault::unavailable("the disk is full").hint("free space on the data folder's disk"),
         (sqlx::Error::PoolClosed, _) => Fault::unavailable("the database is closed").hint("the process is stopping"),
         _ => Fault::internal(format!("database: {error}")),
-    }
-}
-
-/// A stored count or place. They are written by us and never negative; what somebody else wrote reads as 0.
-pub(crate) fn unsigned(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
-}
-
-/// A count or place to store or compare with. What lies past the largest stored form is after everything.
-pub(crate) fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// A limit to bind.
-pub(crate) fn limit(value: usize) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// `INSERT` of many rows at once, prepared for a few sizes: one statement for hundreds of rows costs a fifth of one per row.
-#[derive(Debug)]
-pub(crate) struct Insert {
-    /// Rows of one statement, largest first, and its text.
-    sizes: Vec<(usize, Arc<str>)>,
-}
-
-/// A statement with its values.
-pub(crate) type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-impl Insert {
-    /// For `INSERT INTO table (columns) VALUES … then`, where `columns` are separated by commas.
-    pub(crate) fn new(table: &str, columns: &str, then: &str) -> Self {
-        let width = columns.split(',').count();
-        // Numbered placeholders are what every other statement has; but SQLite looks a numbered one up by walking over all those before
-        // it, and here are hundreds. PostgreSQL would want them numbered.
-        let row = format!("({})", vec!["?"; width].join(", "));
-        let text = |rows: usize| {
-            format!("INSERT INTO {table} ({columns}) VALUES {} {then}", vec![row.as_str(); rows].join(", ")).into()
-        };
-        Self { sizes: [128, 32, 8, 1].map(|rows| (rows, text(rows))).into() }
-    }
-
-    /// Inserts `rows`, each bound by `bind`, in order.
-    pub(crate) async fn run<'q, T>(
-        &self,
-        tx: &mut SqliteTransaction<'_>,
-        mut rows: &'q [T],
-        bind: impl Fn(Bound<'q>, &'q T) -> Bound<'q>,
-    ) -> Result<()> {
-        for (size, text) in &self.sizes {
-            while rows.len() >= *size {
-                let (now, later) = rows.split_at(*size);
-                let query = sqlx::query(AssertSqlSafe(text.clone()));
-                now.iter().fold(query, &bind).execute(&mut **tx).await.map_err(fault)?;
-                rows = later;
-            }
-        }
-        Ok(())
     }
 }

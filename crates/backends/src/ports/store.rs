@@ -1,4 +1,4 @@
-//! The store in SQLite.
+//! The store in the database.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,16 +8,15 @@ use async_trait::async_trait;
 use kernel::signal::Signal;
 use kernel::store::{self, COMMIT_MAX, Change, DELETION_KEPT_MS, Entry, Expect, Store, Write};
 use kernel::{Clock, Result, UnixMs};
-use sqlx::SqliteTransaction;
 
 use super::counter;
-use crate::db::{Db, fault, limit as bound_limit, signed, unsigned};
+use crate::db::{Db, Tx, limit as bound_limit, signed, sql, unsigned};
 
 /// How often a committing process also removes what has expired and what was deleted long ago, in milliseconds.
 const TIDY_EVERY_MS: i64 = 10_000;
 
 /// See the module.
-pub(super) struct SqliteStore {
+pub(super) struct DbStore {
     db: Db,
     clock: Clock,
     changed: Signal,
@@ -30,7 +29,7 @@ fn entry((key, value, revision, updated_ms, expires_ms): EntryRow) -> Entry {
     Entry { key, value, revision: unsigned(revision), updated_ms, expires_ms }
 }
 
-impl SqliteStore {
+impl DbStore {
     pub(super) fn new(db: Db, clock: Clock) -> Self {
         Self { db, clock, changed: Signal::default(), tidied_ms: AtomicI64::new(UnixMs::MIN) }
     }
@@ -44,7 +43,7 @@ impl SqliteStore {
         for write in writes {
             apply(&mut tx, write, revision, now_ms).await?;
         }
-        tx.commit().await.map_err(fault)?;
+        tx.commit().await?;
         Ok(unsigned(revision))
     }
 
@@ -54,39 +53,33 @@ impl SqliteStore {
         while self.any_expired(now_ms).await? {
             let mut tx = self.db.begin().await?;
             let revision = next_revision(&mut tx).await?;
-            sqlx::query(
+            sql(
                 "UPDATE entries SET value = NULL, expires_ms = NULL, revision = $1, updated_ms = $2 WHERE (space, key) IN
                  (SELECT space, key FROM entries WHERE expires_ms <= $2 ORDER BY expires_ms LIMIT $3 + 0)",
             )
             .bind(revision)
             .bind(now_ms)
             .bind(bound_limit(COMMIT_MAX))
-            .execute(&mut *tx)
-            .await
-            .map_err(fault)?;
-            tx.commit().await.map_err(fault)?;
+            .run(&mut tx)
+            .await?;
+            tx.commit().await?;
             self.changed.raise(unsigned(revision));
         }
         Ok(())
     }
 
     async fn any_expired(&self, now_ms: UnixMs) -> Result<bool> {
-        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM entries WHERE expires_ms <= $1 LIMIT 1")
-            .bind(now_ms)
-            .fetch_optional(&self.db.readers)
-            .await
-            .map_err(fault)?;
-        Ok(found.is_some())
+        let found = sql("SELECT revision FROM entries WHERE expires_ms <= $1 LIMIT 1").bind(now_ms);
+        Ok(found.maybe::<(i64,)>(self.db.readers()).await?.is_some())
     }
 
     async fn forget_deletions(&self, now_ms: UnixMs) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        sqlx::query("DELETE FROM entries WHERE value IS NULL AND updated_ms < $1")
+        sql("DELETE FROM entries WHERE value IS NULL AND updated_ms < $1")
             .bind(now_ms - DELETION_KEPT_MS)
-            .execute(&mut *tx)
-            .await
-            .map_err(fault)?;
-        tx.commit().await.map_err(fault)
+            .run(&mut tx)
+            .await?;
+        tx.commit().await
     }
 
     /// Keeps the file from growing with what nobody can read. Not the caller's business: a failure is logged, and tried again later.
@@ -112,25 +105,20 @@ impl SqliteStore {
     }
 }
 
-async fn next_revision(tx: &mut SqliteTransaction<'_>) -> Result<i64> {
-    sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'revision' RETURNING value")
-        .fetch_one(&mut **tx)
-        .await
-        .map_err(fault)
+async fn next_revision(tx: &mut Tx) -> Result<i64> {
+    let next = sql("UPDATE counters SET value = value + 1 WHERE name = 'revision' RETURNING value");
+    next.one(tx).await.map(|(revision,): (i64,)| revision)
 }
 
-async fn check(tx: &mut SqliteTransaction<'_>, write: &Write, now_ms: UnixMs) -> Result<()> {
-    let revision: Option<i64> = sqlx::query_scalar(
-        "SELECT revision FROM entries
-         WHERE space = $1 AND key = $2 AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $3)",
-    )
+async fn check(tx: &mut Tx, write: &Write, now_ms: UnixMs) -> Result<()> {
+    let found: Option<(i64,)> = sql("SELECT revision FROM entries
+         WHERE space = $1 AND key = $2 AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $3)")
     .bind(&write.space)
     .bind(&write.key)
     .bind(now_ms)
-    .fetch_optional(&mut **tx)
-    .await
-    .map_err(fault)?;
-    let revision = revision.map(unsigned);
+    .maybe(tx)
+    .await?;
+    let revision = found.map(|(revision,)| unsigned(revision));
     let holds = match write.expect {
         Expect::Any => true,
         Expect::Absent => revision.is_none(),
@@ -139,35 +127,29 @@ async fn check(tx: &mut SqliteTransaction<'_>, write: &Write, now_ms: UnixMs) ->
     if holds { Ok(()) } else { Err(store::conflict(write, revision)) }
 }
 
-async fn apply(tx: &mut SqliteTransaction<'_>, write: &Write, revision: i64, now_ms: UnixMs) -> Result<()> {
+async fn apply(tx: &mut Tx, write: &Write, revision: i64, now_ms: UnixMs) -> Result<()> {
     let Some(value) = &write.value else {
-        sqlx::query(
-            "UPDATE entries SET value = NULL, expires_ms = NULL, revision = $3, updated_ms = $4
-             WHERE space = $1 AND key = $2 AND value IS NOT NULL",
-        )
+        sql("UPDATE entries SET value = NULL, expires_ms = NULL, revision = $3, updated_ms = $4
+             WHERE space = $1 AND key = $2 AND value IS NOT NULL")
         .bind(&write.space)
         .bind(&write.key)
         .bind(revision)
         .bind(now_ms)
-        .execute(&mut **tx)
-        .await
-        .map_err(fault)?;
+        .run(tx)
+        .await?;
         return Ok(());
     };
-    sqlx::query(
-        "INSERT INTO entries (space, key, value, revision, updated_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6)
+    sql("INSERT INTO entries (space, key, value, revision, updated_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (space, key) DO UPDATE SET value = excluded.value, revision = excluded.revision,
-         updated_ms = excluded.updated_ms, expires_ms = excluded.expires_ms",
-    )
+         updated_ms = excluded.updated_ms, expires_ms = excluded.expires_ms")
     .bind(&write.space)
     .bind(&write.key)
     .bind(value)
     .bind(revision)
     .bind(now_ms)
     .bind(write.expires_ms)
-    .execute(&mut **tx)
-    .await
-    .map_err(fault)?;
+    .run(tx)
+    .await?;
     Ok(())
 }
 
@@ -176,28 +158,23 @@ fn change((key, value, revision): (String, Option<String>, i64)) -> Change {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
+impl Store for DbStore {
     async fn get(&self, space: &str, key: &str) -> Result<Option<Entry>> {
-        let row: Option<EntryRow> = sqlx::query_as(
-            "SELECT key, value, revision, updated_ms, expires_ms FROM entries
-             WHERE space = $1 AND key = $2 AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $3)",
-        )
+        let row: Option<EntryRow> = sql("SELECT key, value, revision, updated_ms, expires_ms FROM entries
+             WHERE space = $1 AND key = $2 AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $3)")
         .bind(space)
         .bind(key)
         .bind(self.clock.now_ms())
-        .fetch_optional(&self.db.readers)
-        .await
-        .map_err(fault)?;
+        .maybe(self.db.readers())
+        .await?;
         Ok(row.map(entry))
     }
 
     async fn list(&self, space: &str, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Entry>> {
         store::check_limit(limit)?;
-        let rows: Vec<EntryRow> = sqlx::query_as(
-            "SELECT key, value, revision, updated_ms, expires_ms FROM entries
+        let rows: Vec<EntryRow> = sql("SELECT key, value, revision, updated_ms, expires_ms FROM entries
              WHERE space = $1 AND key >= $2 AND ($3 IS NULL OR key < $3) AND ($4 IS NULL OR key > $4)
-             AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $5) ORDER BY key LIMIT $6 + 0",
-        )
+             AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $5) ORDER BY key LIMIT $6 + 0")
         .bind(space)
         // The later of the two bounds does the seeking; a page far into a long list must not walk the pages before it.
         .bind(after.filter(|after| *after > prefix).unwrap_or(prefix))
@@ -205,9 +182,8 @@ impl Store for SqliteStore {
         .bind(after)
         .bind(self.clock.now_ms())
         .bind(bound_limit(limit))
-        .fetch_all(&self.db.readers)
-        .await
-        .map_err(fault)?;
+        .all(self.db.readers())
+        .await?;
         Ok(rows.into_iter().map(entry).collect())
     }
 
@@ -223,7 +199,7 @@ impl Store for SqliteStore {
     async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
         store::check_limit(limit)?;
         self.sweep().await?;
-        let rows: Vec<(String, Option<String>, i64)> = sqlx::query_as(
+        let rows: Vec<(String, Option<String>, i64)> = sql(
             "SELECT key, value, revision FROM entries WHERE space = $1 AND revision > $2 AND revision <= COALESCE(
                  (SELECT revision FROM entries WHERE space = $1 AND revision > $2 AND key >= $3 AND ($4 IS NULL OR key < $4)
                   ORDER BY revision LIMIT 1 OFFSET $5), $6)
@@ -236,9 +212,8 @@ impl Store for SqliteStore {
         // The page ends with the commit its last entry belongs to.
         .bind(bound_limit(limit.saturating_sub(1)))
         .bind(if limit == 0 { 0 } else { i64::MAX })
-        .fetch_all(&self.db.readers)
-        .await
-        .map_err(fault)?;
+        .all(self.db.readers())
+        .await?;
         Ok(if limit == 0 { Vec::new() } else { rows.into_iter().map(change).collect() })
     }
 

@@ -2,16 +2,15 @@
 
 use kernel::queue::{Ending, Holding, Outcome, Policy, State, step};
 use kernel::{Code, Result, UnixMs};
-use sqlx::{Executor, Sqlite, SqliteTransaction};
 
-use super::{SqliteQueue, insert, one, row, text, write};
-use crate::db::fault;
+use super::{DbQueue, insert, one, row, text, write};
+use crate::db::{On, Tx, sql};
 
 /// More than any queue holds: what follows from a task is never refused, or nothing could end where all is full.
 const NO_MOST: u64 = i64::MAX as u64;
 
 /// Ends each of `endings`.
-pub(super) async fn finish(queue: &SqliteQueue, endings: Vec<Ending>) -> Result<Vec<Result<State>>> {
+pub(super) async fn finish(queue: &DbQueue, endings: Vec<Ending>) -> Result<Vec<Result<State>>> {
     let now_ms = queue.clock.now_ms();
     let mut states: Vec<Option<Result<State>>> = vec![None; endings.len()];
     if endings.iter().all(|ending| simply_done(ending).is_some()) {
@@ -22,7 +21,7 @@ pub(super) async fn finish(queue: &SqliteQueue, endings: Vec<Ending>) -> Result<
     }
     let mut tx = queue.db.begin().await?;
     if states.iter().all(Option::is_none) {
-        note(&mut states, &endings, &done(&mut *tx, &endings, now_ms).await?);
+        note(&mut states, &endings, &done(&mut tx, &endings, now_ms).await?);
     }
     let mut freed = false;
     for (state, ending) in states.iter_mut().zip(endings) {
@@ -32,7 +31,7 @@ pub(super) async fn finish(queue: &SqliteQueue, endings: Vec<Ending>) -> Result<
             *state = Some(ended);
         }
     }
-    tx.commit().await.map_err(fault)?;
+    tx.commit().await?;
     if freed {
         queue.freed.notify_waiters();
     }
@@ -47,14 +46,9 @@ fn simply_done(ending: &Ending) -> Option<&serde_json::Value> {
     }
 }
 
-async fn done<'e>(
-    to: impl Executor<'e, Database = Sqlite>,
-    endings: &[Ending],
-    now_ms: UnixMs,
-) -> Result<Vec<Holding>> {
+async fn done(on: impl Into<On<'_>>, endings: &[Ending], now_ms: UnixMs) -> Result<Vec<Holding>> {
     let rows = row::done(endings.iter().filter_map(|ending| Some((ending, simply_done(ending)?))));
-    let ended: Vec<(i64, i64)> =
-        sqlx::query_as(text::DONE).bind(rows).bind(now_ms).fetch_all(to).await.map_err(fault)?;
+    let ended: Vec<(i64, i64)> = sql(text::DONE).bind(rows).bind(now_ms).all(on).await?;
     Ok(ended.into_iter().map(|(seq, attempt)| row::holding(seq, attempt)).collect())
 }
 
@@ -68,15 +62,14 @@ fn note(states: &mut [Option<Result<State>>], endings: &[Ending], done: &[Holdin
 }
 
 /// One ending by its steps. The outer error is the database's, the inner one the ending's own: then nothing of it was written.
-async fn end(tx: &mut SqliteTransaction<'_>, ending: Ending, now_ms: UnixMs) -> Result<Result<State>> {
+async fn end(tx: &mut Tx, ending: Ending, now_ms: UnixMs) -> Result<Result<State>> {
     let Ending { holding, outcome } = ending;
     let Some(task) = one(tx, holding.id).await? else { return Ok(Err(step::unknown(holding.id))) };
     if step::said_again(&task, holding.attempt, &outcome) {
         return Ok(Ok(task.state));
     }
-    let row = sqlx::query(text::POLICY).bind(&task.queue).bind(&task.task_type).fetch_optional(&mut **tx).await;
-    let row = row.map_err(fault)?;
-    let policy = row.map_or_else(|| Ok(Policy::default()), |row| row::policy(&row, 0)).map_err(fault)?;
+    let rows = sql(text::POLICY).bind(&task.queue).bind(&task.task_type).rows(&mut *tx).await?;
+    let policy = rows.first().map_or_else(|| Ok(Policy::default()), |row| row::policy(row, 0))?;
     let then = match &outcome {
         Outcome::Done { then, .. } => then.clone(),
         _ => Vec::new(),
@@ -86,13 +79,13 @@ async fn end(tx: &mut SqliteTransaction<'_>, ending: Ending, now_ms: UnixMs) -> 
         Err(late) => return Ok(Err(late)),
     };
     if !then.is_empty() {
-        sqlx::query("SAVEPOINT successors").execute(&mut **tx).await.map_err(fault)?;
+        sql("SAVEPOINT successors").run(&mut *tx).await?;
         let inserted = insert(tx, &then, Some(holding.id), now_ms, NO_MOST).await;
         if let Err(refused) = inserted {
             if !matches!(refused.code, Code::Conflict | Code::TooLarge) {
                 return Err(refused);
             }
-            sqlx::query("ROLLBACK TO successors").execute(&mut **tx).await.map_err(fault)?;
+            sql("ROLLBACK TO SAVEPOINT successors").run(&mut *tx).await?;
             return Ok(Err(refused));
         }
     }

@@ -2,17 +2,17 @@
 
 use kernel::queue::{Counts, Filter, State, Task, TaskId};
 use kernel::{Result, UnixMs};
-use sqlx::{AssertSqlSafe, Row as _, SqliteTransaction};
+use sqlx::AssertSqlSafe;
 
 use super::{row, text};
-use crate::db::{Db, fault, limit as bound_limit, signed, unsigned};
+use crate::db::{Db, Row, Tx, limit as bound_limit, signed, sql, unsigned};
 
 /// The span over which endings are counted, in milliseconds.
 const MINUTE_MS: i64 = 60_000;
 
 pub(super) async fn get(db: &Db, id: TaskId) -> Result<Option<Task>> {
-    let row = sqlx::query(text::ONE).bind(signed(id.0)).fetch_optional(&db.readers).await.map_err(fault)?;
-    row.as_ref().map(row::task).transpose()
+    let rows = sql(text::ONE).bind(signed(id.0)).rows(db.readers()).await?;
+    rows.first().map(row::task).transpose()
 }
 
 /// The conditions of a filter: $1 queue, $2 type, $3 caller. The state stands there as a number, because partial indices want it so.
@@ -43,47 +43,40 @@ pub(super) async fn list(db: &Db, filter: &Filter, before: Option<TaskId>, limit
         _ => format!("seq < $4{conditions}"),
     };
     let statement = format!("SELECT {} FROM tasks WHERE {among} ORDER BY seq DESC LIMIT $5 + 0", text::columns!());
-    let rows = sqlx::query(AssertSqlSafe(statement))
+    let rows = sql(AssertSqlSafe(statement))
         .bind(&filter.queue)
         .bind(&filter.task_type)
         .bind(&filter.caller)
         .bind(before.map_or(i64::MAX, |before| signed(before.0)))
         .bind(bound_limit(limit))
-        .fetch_all(&db.readers)
-        .await
-        .map_err(fault)?;
+        .rows(db.readers())
+        .await?;
     rows.iter().map(row::task).collect()
 }
 
 /// Removes the oldest ended tasks that fit. Returns how many.
-pub(super) async fn purge(
-    tx: &mut SqliteTransaction<'_>,
-    filter: &Filter,
-    ended_before_ms: UnixMs,
-    limit: usize,
-) -> Result<usize> {
+pub(super) async fn purge(tx: &mut Tx, filter: &Filter, ended_before_ms: UnixMs, limit: usize) -> Result<usize> {
     let statement = format!(
         "DELETE FROM tasks WHERE seq IN (SELECT seq FROM tasks WHERE state >= 3 AND ended_ms < $4{}
          ORDER BY ended_ms, seq LIMIT $5 + 0)",
         conditions(filter)
     );
-    let removed = sqlx::query(AssertSqlSafe(statement))
+    let removed = sql(AssertSqlSafe(statement))
         .bind(&filter.queue)
         .bind(&filter.task_type)
         .bind(&filter.caller)
         .bind(ended_before_ms)
         .bind(bound_limit(limit))
-        .execute(&mut **tx)
-        .await
-        .map_err(fault)?;
-    Ok(usize::try_from(removed.rows_affected()).unwrap_or(usize::MAX))
+        .run(tx)
+        .await?;
+    Ok(usize::try_from(removed).unwrap_or(usize::MAX))
 }
 
 pub(super) async fn counts(db: &Db, now_ms: UnixMs) -> Result<Vec<Counts>> {
-    let rows = sqlx::query(text::COUNTS).fetch_all(&db.readers).await.map_err(fault)?;
-    let counts = |row: &sqlx::sqlite::SqliteRow| {
-        let count = |place: usize| row.try_get::<i64, _>(place).map(unsigned);
-        let (minute, ended, before): (i64, i64, i64) = (row.try_get(8)?, row.try_get(9)?, row.try_get(10)?);
+    let rows = sql(text::COUNTS).rows(db.readers()).await?;
+    let counts = |row: &Row| {
+        let count = |place: usize| row.get::<i64>(place).map(unsigned);
+        let (minute, ended, before): (i64, i64, i64) = (row.get(8)?, row.get(9)?, row.get(10)?);
         // The last minute began in the one before this: that much of it is taken as its share.
         let (now, into) = (now_ms / MINUTE_MS, now_ms % MINUTE_MS);
         let (ended, before) = match now - minute {
@@ -92,18 +85,18 @@ pub(super) async fn counts(db: &Db, now_ms: UnixMs) -> Result<Vec<Counts>> {
             _ => (0, 0),
         };
         Ok(Counts {
-            queue: row.try_get(0)?,
-            task_type: row.try_get(1)?,
+            queue: row.get(0)?,
+            task_type: row.get(1)?,
             delayed: count(2)?,
             queued: count(3)?,
             running: count(4)?,
             done: count(5)?,
             dead: count(6)?,
             cancelled: count(7)?,
-            oldest_ms: row.try_get(15)?,
+            oldest_ms: row.get(15)?,
             ended_per_minute: unsigned(ended + before * (MINUTE_MS - into) / MINUTE_MS),
             policy: row::policy(row, 11)?,
         })
     };
-    rows.iter().map(|row| counts(row).map_err(fault)).collect()
+    rows.iter().map(counts).collect()
 }
