@@ -18,6 +18,7 @@ mod lead;
 pub mod master_coordinator;
 pub mod monitoring;
 mod push;
+pub mod recovery;
 pub mod risk;
 pub mod standing;
 #[cfg(test)]
@@ -63,6 +64,7 @@ agents! {
     execution: Execution,
     master_coordinator: MasterCoordinator,
     monitoring: Monitoring,
+    recovery: Recovery,
     risk: Risk,
 }
 

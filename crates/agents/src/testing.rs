@@ -9,7 +9,7 @@ use kernel::audit::{Audit, AuditQuery, Record};
 use kernel::duties::{Run, Runs};
 use kernel::fake::World;
 use kernel::{Fault, Tasks};
-use mcp::phases::{LimitsConfig, Phases, Trail};
+use mcp::phases::{Direct, LimitsConfig, Phases};
 use mcp::seal::Sealer;
 use mcp::service::{Service, Shared};
 use mcp::toolbox::Router;
@@ -23,16 +23,6 @@ use servers::outbound::Reach;
 
 use crate::agent::Agent;
 use crate::standing::{Means, Standing};
-
-/// Writes each call's row at once.
-struct Direct(Arc<dyn Audit>);
-
-#[async_trait]
-impl Trail for Direct {
-    async fn record(&self, record: Record) -> Result<(), Fault> {
-        self.0.append(&[record]).await
-    }
-}
 
 /// Calls servers as the gateway would.
 #[derive(Default)]
@@ -83,7 +73,9 @@ impl Bench {
 
     /// Starts a server, anew if it ran.
     pub(crate) async fn serve(&self, name: &str) {
-        let (world, ports) = (&self.world, MarketPorts::without_pools(self.world.ports()));
+        let world = &self.world;
+        let router = Arc::clone(&self.servers) as Arc<dyn Router>;
+        let ports = MarketPorts { router, ..MarketPorts::without_pools(world.ports()) };
         let service = servers::build(name, &ports, &servers::ServersConfig::default(), self.shared()).unwrap();
         service.start(world.ports()).await.unwrap();
         self.servers.0.write().insert(service.name, service);

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kernel::audit::{Audit, AuditQuery, Record};
+use kernel::audit::{Audit, AuditQuery};
 use kernel::fake::World;
 use kernel::fleet::Instance;
 use kernel::health::Report;
 use kernel::{Caller, Role, Tasks, Trace};
-use mcp::phases::{LimitsConfig, Phases, Trail};
+use mcp::phases::{Direct, LimitsConfig, Phases};
 use mcp::prelude::*;
 use mcp::prompt::{Argument, Arguments, Message, Prompt};
 use mcp::resource::{Contents, Resource, Template};
@@ -26,16 +26,6 @@ use crate::selector::Selector;
 pub(crate) struct Bench {
     pub(crate) world: World,
     pub(crate) gateway: Arc<Gateway>,
-}
-
-/// Writes each call's row at once.
-struct Direct(Arc<dyn Audit>);
-
-#[async_trait]
-impl Trail for Direct {
-    async fn record(&self, record: Record) -> Result<(), Fault> {
-        self.0.append(&[record]).await
-    }
 }
 
 pub(crate) fn shared(world: &World) -> Shared {

@@ -65,7 +65,7 @@ pub const SERVICES: &[Service] = &[
     agent("execution", 5004, "takes approved opportunities to a receipt", true),
     agent("monitoring", 5005, "raises and resolves alerts, keeps the status summary", true),
     agent("risk", 5006, "watches exposure, losses, oracles and gas; trips the kill switch", true),
-    agent("recovery", 5007, "from failure to recovery", false),
+    agent("recovery", 5007, "takes what failed from its incident to serving again, or to people", true),
     agent("ui", 5008, "keeps dashboards fresh, delivers notifications", false),
     agent("discord", 5009, "the bot", false),
 ];

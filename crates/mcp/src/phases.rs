@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use kernel::audit::{Record, Recorder, hex, kept_arguments};
+use kernel::audit::{Audit, Record, Recorder, hex, kept_arguments};
 use kernel::limits::Bucket;
 use kernel::metrics::Metrics;
 use kernel::tasks::catch_panic;
@@ -56,6 +56,16 @@ pub trait Trail: Send + Sync {
 impl Trail for Recorder {
     async fn record(&self, record: Record) -> Result<(), Fault> {
         Self::record(self, record).await
+    }
+}
+
+/// Writes each row at once, each for itself: where calls are few.
+pub struct Direct(pub Arc<dyn Audit>);
+
+#[async_trait]
+impl Trail for Direct {
+    async fn record(&self, record: Record) -> Result<(), Fault> {
+        self.0.append(&[record]).await
     }
 }
 
@@ -152,6 +162,46 @@ impl Phases {
         };
         self.record(spec, arguments, ctx, code, body, began.elapsed()).await;
         outcome.map(Outcome::into_reply)
+    }
+
+    /// Runs `work` as a call of `spec` that answers in words of its own: its answer and its refusal come back as they are. The phases see
+    /// what `outcome` and `fault` make of them.
+    ///
+    /// # Errors
+    /// The work's refusal, or that of a phase.
+    pub async fn around<T, E: From<Fault>>(
+        &self,
+        spec: &CallSpec<'_>,
+        arguments: Option<&RawValue>,
+        ctx: &Ctx,
+        work: impl Future<Output = Result<T, E>>,
+        (outcome, fault): (impl Fn(&T) -> Result<Outcome, Fault>, impl Fn(&E) -> Fault),
+    ) -> Result<T, E> {
+        // What the phases pass on is a tool's result: the answer itself goes beside it.
+        let told: Mutex<Option<Result<T, E>>> = Mutex::new(None);
+        let work = async {
+            let ended = work.await;
+            let shown = match &ended {
+                Ok(answer) => outcome(answer)?,
+                Err(refusal) => {
+                    let fault = fault(refusal);
+                    *told.lock() = Some(ended);
+                    return Err(fault.into());
+                }
+            };
+            *told.lock() = Some(ended);
+            Ok(shown)
+        };
+        let reply = self.run(spec, arguments, ctx, work).await;
+        match (told.into_inner(), reply) {
+            (Some(ended), _) => ended,
+            // Refused before the work, or cut off in it.
+            (None, Ok(reply)) => {
+                let refused = crate::toolbox::structured(&reply).err();
+                Err(refused.unwrap_or_else(|| Fault::internal("an answer without a result")).into())
+            }
+            (None, Err(_)) => Err(Fault::internal("a refusal that is none of a call's").into()),
+        }
     }
 
     fn admit<'a>(&'a self, spec: &CallSpec<'_>, ctx: &Ctx) -> Result<UnderWay<'a>, Fault> {

@@ -35,6 +35,7 @@ use kernel::jail::{Jail, NoJail};
 use kernel::vault::{NoVault, Vault};
 use kernel::{Fault, Ports};
 use market::feed::{Pools, Unfollowed};
+use mcp::phases::{Direct, LimitsConfig, Phases};
 use mcp::service::{Service, Shared};
 use mcp::toolbox::Router;
 use mcp::{Ctx, Reply};
@@ -85,6 +86,8 @@ pub struct MarketPorts {
     pub wallet: Wallet,
     /// How the tools of the fleet are reached, by what acts for others: workflows.
     pub router: Arc<dyn Router>,
+    /// What every call goes through, for calls of agents: those that are no tools.
+    pub phases: Phases,
     /// Shuts other people's programs in.
     pub jail: Arc<dyn Jail>,
     /// All that the fleet keeps, in files of its own.
@@ -135,8 +138,11 @@ impl Router for NoRouter {
 impl MarketPorts {
     /// The kernel's ports where no pools are followed and no other server is reached.
     pub fn without_pools(kernel: Ports) -> Self {
+        let trail = Arc::new(Direct(Arc::clone(&kernel.audit)));
+        let phases = Phases::new(kernel.clock.clone(), kernel.metrics.clone(), trail, LimitsConfig::default());
         Self {
             kernel,
+            phases,
             pools: Arc::new(Unfollowed),
             market: MarketConfig::default(),
             recordings: None,

@@ -7,14 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::MarketPorts;
-use async_trait::async_trait;
 use expect_test::Expect;
-use kernel::audit::{Audit, Record};
+use kernel::audit::Audit as _;
 use kernel::fake::World;
 use kernel::{Caller, Fault, Role, Trace};
 use market::feed::{Pools, Unfollowed};
 use mcp::handler::Handler;
-use mcp::phases::{LimitsConfig, Phases, Trail};
+use mcp::phases::{Direct, LimitsConfig, Phases};
 use mcp::seal::Sealer;
 use mcp::service::{Service, Shared};
 use mcp::wire::{Id, Params, Request};
@@ -30,16 +29,6 @@ pub(crate) struct Bench {
     /// The server.
     pub(crate) service: Arc<Service>,
     answers: HashMap<String, jsonschema::Validator>,
-}
-
-/// Writes each call's row at once.
-struct Direct(Arc<dyn Audit>);
-
-#[async_trait]
-impl Trail for Direct {
-    async fn record(&self, record: Record) -> Result<(), Fault> {
-        self.0.append(&[record]).await
-    }
 }
 
 /// What the services of a test share.

@@ -15,7 +15,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use flow::a2a::{Answer, Desk, Refusal, VERSION_HEADER};
+use flow::a2a::{Answer, CALL_TIME, Desk, Refusal, VERSION_HEADER};
 use futures_util::{Stream, StreamExt, stream};
 use http::HeaderMap;
 use kernel::limits::{JSON_DEPTH_MAX, check_json_depth};
@@ -24,9 +24,7 @@ use kernel::{Access, Caller, Fault, Tasks, Trace};
 use mcp::Ctx;
 use mcp::http::Door;
 use mcp::phases::{CallSpec, Phases};
-use mcp::reply::{Outcome, Reply};
-use mcp::toolbox::structured;
-use parking_lot::Mutex;
+use mcp::reply::Outcome;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -37,8 +35,6 @@ use crate::problem::Problem;
 
 /// Where the endpoint is.
 pub const PATH: &str = "/a2a";
-/// How long a call may take: a message waits for its task.
-const CALL_TIME: Duration = Duration::from_secs(60);
 /// How long a stream goes on at most.
 const STREAM_TIME: Duration = Duration::from_secs(3_600);
 /// How long a stream looks for a change before it looks whether anybody listens.
@@ -184,29 +180,13 @@ impl AgentDoors {
         let spec =
             CallSpec { server: &self.label, tool: name_of(&asked.method), access: Access::Read, time: CALL_TIME };
         let arguments: Box<RawValue> = mcp::wire::raw(&asked.params);
-        // What the phases pass on is a tool's result: the answer itself, and the refusal with its code, go beside it.
-        let told: Mutex<Option<Result<Answer, Refusal>>> = Mutex::default();
-        let work = async {
-            let ended = self.desk.call(&asked.method, asked.params.clone(), &ctx.caller).await;
-            let outcome = match &ended {
-                Ok(Answer::Whole(result)) => Outcome::typed(result)?,
-                Ok(Answer::Follow(task)) => Outcome::typed(&json!({ "task": task.id }))?,
-                Err(refusal) => {
-                    let fault = refusal.fault.clone();
-                    *told.lock() = Some(ended);
-                    return Err(fault.into());
-                }
-            };
-            *told.lock() = Some(ended);
-            Ok(outcome)
+        let work = self.desk.call(&asked.method, asked.params.clone(), &ctx.caller);
+        let shown = |answer: &Answer| match answer {
+            Answer::Whole(result) => Outcome::typed(result),
+            Answer::Follow(task) => Outcome::typed(&json!({ "task": task.id })),
         };
-        let reply = self.phases.run(&spec, Some(&arguments), &ctx, work).await;
-        match (told.into_inner(), reply) {
-            (Some(ended), _) => ended,
-            // Refused before the work, or cut off in it.
-            (None, Ok(reply)) => Err(fault_of(&reply).into()),
-            (None, Err(_)) => Err(Fault::internal("a refusal that is none of a call's").into()),
-        }
+        let refused = |refusal: &Refusal| refusal.fault.clone();
+        self.phases.around(&spec, Some(&arguments), &ctx, work, (shown, refused)).await
     }
 
     /// The task as it stands, and its changes until it ends.
@@ -251,10 +231,6 @@ async fn next(desk: &Desk, before: &Task, until: Instant) -> Option<Task> {
 /// The method's name, for the trail and the metrics: nothing that a client made up.
 fn name_of(method: &str) -> &str {
     if flow::a2a::is_method(method) { method } else { "unknown" }
-}
-
-fn fault_of(reply: &Reply) -> Fault {
-    structured(reply).err().unwrap_or_else(|| Fault::internal("an answer without a result"))
 }
 
 fn event(id: &Value, result: &impl serde::Serialize) -> Result<Event, Infallible> {

@@ -35,6 +35,8 @@ pub use documentation::{agents_documentation, documentation};
 pub use parts::kept_in_postgres;
 pub use screen::Screen;
 
+/// The servers that call others: workflows, and what has them run.
+const CALLERS: [&str; 2] = ["orchestration", "recovery"];
 /// This machine, and nobody else.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// How long a fleet may take to stop.
@@ -95,7 +97,7 @@ pub async fn start(
     let doors = bind_all(config, &services, tls.is_some()).await?;
     let with_coordinator = services.iter().any(|service| service.role() == COORDINATOR);
     let with_agents = services.iter().any(|service| service.kind == Kind::Agent);
-    let with_workflows = services.iter().any(|service| service.role() == "orchestration");
+    let with_workflows = services.iter().any(|service| service.kind == Kind::Server && CALLERS.contains(&service.name));
     let dashboard =
         if with_coordinator { Some(bind_port(config, config.http.bind, DASHBOARD_PORT).await?) } else { None };
     let parts = Parts::build(loaded, output).await?;
@@ -131,7 +133,7 @@ pub async fn start(
         dashboard.serve(web::status_page::routes(page), tls, &parts.doors, parts.ports.metrics.clone());
     }
     supervisor.start(&parts.ports.tasks);
-    // Agents and workflows reach the servers of other processes too.
+    // Agents, workflows and what runs them reach the servers of other processes too.
     if with_coordinator || with_agents || with_workflows {
         gateway.follow_registry();
         gateway.hear_resets();
@@ -295,8 +297,9 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
                 mcp::Service::of(Arc::new(gateway::coordinator::Coordinator::of(&gateway)), shared)
             } else {
                 let jail = Arc::new(backends::jail::Namespaces::default());
-                let kernel = ports.clone();
-                let ports = MarketPorts { kernel, pools, wallet, market, recordings, router: gateway, jail, vault };
+                let (kernel, phases) = (ports.clone(), shared.phases.clone());
+                let ports =
+                    MarketPorts { kernel, pools, wallet, market, recordings, router: gateway, phases, jail, vault };
                 servers::build(spec.name, &ports, &config, shared)?
             };
             service.start(ports).await?;

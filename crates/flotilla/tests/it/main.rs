@@ -19,6 +19,7 @@ mod fixture;
 mod generated;
 mod harness;
 mod keys;
+mod opportunities;
 mod postgres;
 mod python;
 mod recovery;

@@ -28,7 +28,11 @@ fn the_read_only_pages_need_no_key_on_this_machine() {
     assert!(utilities["tools"].as_array().unwrap().contains(&json!("keccak256")), "{utilities}");
     let agents = fleet.get("/agents").ok();
     let agents: Vec<&Value> = agents.as_array().unwrap().iter().map(|row| &row["name"]).collect();
-    assert_eq!(agents, ["master-coordinator", "execution", "monitoring", "risk"], "what is not built does not appear");
+    assert_eq!(
+        agents,
+        ["master-coordinator", "execution", "monitoring", "risk", "recovery"],
+        "what is not built does not appear"
+    );
     let index = fleet.get("/");
     assert!(index.status == 200 && index.body.contains("/mcp?mode=search"), "{index:?}");
 }
@@ -160,12 +164,12 @@ fn a_task_goes_to_an_agent_that_is_known_and_does_it() {
         (
             "somebodi",
             r#"{"task_type":"look"}"#,
-            "404 no agent `somebodi`: did you mean `somebody`? there are execution, master-coordinator, monitoring, risk, somebody",
+            "404 no agent `somebodi`: did you mean `somebody`? there are execution, master-coordinator, monitoring, recovery, risk, somebody",
         ),
         (
             "nobody-at-all-here",
             r#"{"task_type":"look"}"#,
-            "404 no agent `nobody-at-all-here`: one of execution, master-coordinator, monitoring, risk, somebody",
+            "404 no agent `nobody-at-all-here`: one of execution, master-coordinator, monitoring, recovery, risk, somebody",
         ),
         (
             "somebody",

@@ -39,6 +39,8 @@ pub use wish::Wish;
 pub const VERSION: &str = words::VERSION;
 /// The header in which a client says which version it speaks.
 pub const VERSION_HEADER: &str = "a2a-version";
+/// How long a call may take: a message waits for its task.
+pub const CALL_TIME: Duration = Duration::from_secs(60);
 /// How long a message waits for the end of its task: less than what proxies cut off.
 const WAIT_TIME: Duration = Duration::from_secs(50);
 /// How long cancelling waits for the worker to stop.

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use gateway::gateway::{Config, Gateway, Setup};
 use gateway::remote::OverHttp;
 use gateway::upstream::{Secrets, Upstream, UpstreamSpec, Upstreams};
-use kernel::audit::{Audit, Record};
 use kernel::fake::World;
 use kernel::{Caller, Fault, Role, Secret, Trace};
-use mcp::phases::{LimitsConfig, Phases, Trail};
+use mcp::phases::{Direct, LimitsConfig, Phases};
 use mcp::seal::Sealer;
 use mcp::service::Shared;
 use mcp::wire::{Id, Params, Request};
@@ -24,15 +22,6 @@ pub(crate) struct Bench {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) folder: tempfile::TempDir,
-}
-
-struct Direct(Arc<dyn Audit>);
-
-#[async_trait]
-impl Trail for Direct {
-    async fn record(&self, record: Record) -> Result<(), Fault> {
-        self.0.append(&[record]).await
-    }
 }
 
 struct NoSecrets;

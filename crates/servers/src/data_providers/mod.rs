@@ -167,7 +167,7 @@ tools! { DataProviders::NAME;
     /// Computes a pool's mean price over time with the contracts' own arithmetic: from Uniswap V3's observations, or from a V2 pair's
     /// cumulative prices at two blocks.
     TWAP = "twap": fn(TwapRequest) -> Twap, Hints::READ_WORLD;
-    /// Lists an exchange's candles of a pair: open, high, low, close and volume.
+    /// Lists an exchange's candles (OHLCV) of a pair: open, high, low, close and volume.
     CANDLES = "candles": fn(CandlesRequest) -> CandlesAnswer, Hints::READ_WORLD;
     /// Shows an exchange's order book of a pair: bids, asks, the middle and the spread.
     ORDER_BOOK = "order_book": fn(OrderBookRequest) -> OrderBookAnswer, Hints::READ_WORLD;

@@ -177,15 +177,15 @@ tools! { Execution::NAME;
     BUILD_ARBITRAGE = "build_arbitrage": fn(BuildRequest) -> BuildAnswer, Hints::READ_WORLD;
     /// Runs a plan's exact calldata on the newest block without sending it: profit after the lender's fee and gas, beside what the pools' state predicts.
     SIMULATE = "simulate": fn(SimulateRequest) -> SimulateAnswer, Hints::READ_WORLD;
-    /// Submits a plan under a key, once: simulated on the newest block, judged by the risk rules, signed, sent and followed; in paper mode booked as simulated.
+    /// Submits a plan as a transaction, once under its key: simulated on the newest block, judged by the risk rules, signed, sent and followed; in paper mode booked as simulated.
     SUBMIT = "submit": fn(SubmitRequest) -> IntentView, TRADE;
     /// Submits a plan through the private relay, for so many blocks, so that the public pool never sees it; for each the relay first runs it, and what would fail there is not sent.
     BUNDLE = "bundle": fn(BundleRequest) -> IntentView, TRADE;
     /// Says how a submission stands, what holds it up, and what it brought: predicted, simulated and realised.
     STATUS = "status": fn(StatusRequest) -> IntentView, Hints::READ;
-    /// Takes a submission back: at once when nothing has left, otherwise by a transaction that does nothing in its place.
+    /// Cancels a submission: at once when nothing has left, otherwise by a transaction that does nothing in its place.
     CANCEL = "cancel": fn(CancelRequest) -> IntentView, TRADE;
-    /// Offers more for a submission that waits, within the ceiling that it was judged by.
+    /// Speeds up a submission that is stuck: offers more gas for it, within the ceiling that it was judged by.
     SPEED_UP = "speed_up": fn(SpeedUpRequest) -> IntentView, Hints { idempotent: false, ..TRADE };
     /// Lists submissions of the wallet, the oldest first.
     HISTORY = "history": fn(HistoryRequest) -> HistoryAnswer, Hints::READ;

@@ -209,7 +209,7 @@ tools! { Monitoring::NAME;
     LABEL_VALUES = "label_values": fn(LabelValuesRequest) -> LabelValuesResponse, Hints::READ;
     /// Lists the alert rules, what they are evaluated as, and how they fare.
     LIST_RULES = "list_rules": fn(ListRulesRequest) -> ListRulesResponse, Hints::READ;
-    /// Adds or replaces an alert rule; says what it would do now, with dry_run only that.
+    /// Creates an alert rule, or replaces one; says what it would do now, with dry_run only that.
     SET_RULE = "set_rule": fn(SetRuleRequest) -> SetRuleResponse, Hints::SET;
     /// Deletes an alert rule; its alerts are resolved.
     DELETE_RULE = "delete_rule": fn(DeleteRuleRequest) -> Rule, Hints { idempotent: false, ..Hints::SET };
@@ -222,7 +222,7 @@ tools! { Monitoring::NAME;
     /// Says that somebody knows of an alert, or of all that fire of a rule; or takes that back.
     ACKNOWLEDGE_ALERT = "acknowledge_alert": fn(AcknowledgeAlertRequest) -> AcknowledgeAlertResponse,
         Hints { idempotent: true, ..Hints::OPERATE };
-    /// Keeps alerts quiet for a while, with a reason that others can read.
+    /// Mutes alerts: keeps them quiet for a while, with a reason that others can read.
     SILENCE = "silence": fn(SilenceRequest) -> Silence, Hints::OPERATE;
     /// Lists silences: what, by whom, why, until when.
     LIST_SILENCES = "list_silences": fn(ListSilencesRequest) -> ListSilencesResponse, Hints::READ;

@@ -5,16 +5,19 @@
 
 use std::time::Duration;
 
-use flow::a2a::{Answer, Desk, Refusal, VERSION, VERSION_HEADER};
+use flow::a2a::{Answer, CALL_TIME, Desk, Refusal, VERSION, VERSION_HEADER};
 use flow::workflow::FLEET_SCHEME;
 use flow::workflow::engine::Order;
 use flow::workflow::error::Error;
-use kernel::audit::{Record, kept_arguments};
 use kernel::catalog::AGENT;
-use kernel::{Caller, Code, Fault, Ports, Trace};
+use kernel::{Access, Caller, Code, Fault, Trace};
+use mcp::Ctx;
+use mcp::phases::{CallSpec, Phases};
+use mcp::reply::Outcome;
 use serde_json::{Map, Value, json};
 
 use super::http::{Request, send, shown};
+use super::outside::Hands;
 use crate::outbound::Reach;
 
 /// How often a task that goes on is looked at.
@@ -40,18 +43,18 @@ const METHODS: [(&str, &str); 11] = [
 
 /// The way to an agent.
 enum Way<'a> {
-    /// One of the fleet's.
-    Here { desk: Desk, agent: String, ports: &'a Ports, caller: &'a Caller },
+    /// One of the fleet's, by its name after `agent:`. It is spoken to as at its own door: through every phase of a call.
+    Here { desk: Desk, label: String, phases: &'a Phases, ctx: Box<Ctx> },
     /// One that answers at a URL.
     There { reach: &'a Reach, uri: String, authentication: Option<Value>, key: &'a str },
 }
 
 /// Speaks to the agent of an effect.
-pub(super) async fn perform(ports: &Ports, reach: &Reach, call: &Value, order: &Order) -> Result<Value, Error> {
+pub(super) async fn perform(hands: &Hands, call: &Value, order: &Order) -> Result<Value, Error> {
     let said = call["method"].as_str().unwrap_or_default();
     let method = METHODS.iter().find(|(name, _)| *name == said).map(|(_, method)| *method);
     let method = method.ok_or_else(|| wrong(format!("no method `{said}` of A2A"), "message/send"))?;
-    let way = way(ports, reach, call, order).await?;
+    let way = way(hands, call, order).await?;
     let mut params = call["parameters"].clone();
     if !params.is_object() {
         params = json!({});
@@ -100,14 +103,16 @@ fn dress(params: &mut Value, key: &str) -> Result<(), Error> {
     Ok(())
 }
 
-async fn way<'a>(ports: &'a Ports, reach: &'a Reach, call: &Value, order: &'a Order) -> Result<Way<'a>, Error> {
+async fn way<'a>(hands: &'a Hands, call: &Value, order: &'a Order) -> Result<Way<'a>, Error> {
+    let Hands { ports, phases, reach, .. } = hands;
     let endpoint = if call["server"].is_null() { &call["agentCard"] } else { &call["server"] };
     let uri = endpoint["uri"].as_str().unwrap_or_default();
     if let Some(named) = uri.strip_prefix(FLEET_SCHEME) {
         let named = named.trim_end_matches('/');
-        let agent = named.strip_prefix(AGENT).unwrap_or(named).to_owned();
-        let desk = Desk::new(&agent, ports);
-        return Ok(Way::Here { desk, agent, ports, caller: &order.caller });
+        let agent = named.strip_prefix(AGENT).unwrap_or(named);
+        // What one says to another is recorded whoever began the run: it is no look that the fleet takes all the time.
+        let ctx = Box::new(Ctx::internal(Caller { standing: false, ..order.caller.clone() }, Trace::root()));
+        return Ok(Way::Here { desk: Desk::new(agent, ports), label: format!("{AGENT}{agent}"), phases, ctx });
     }
     let mut authentication = endpoint.get("authentication").cloned();
     let at = uri;
@@ -159,18 +164,16 @@ async fn asked(
 impl Way<'_> {
     async fn ask(&self, method: &str, params: &Value) -> Result<Value, Error> {
         match self {
-            Way::Here { desk, agent, ports, caller } => {
-                let began = std::time::Instant::now();
-                let ended = desk.call(method, params.clone(), caller).await;
-                let outcome = ended.as_ref().map_or_else(|refusal| refusal.fault.code.as_str(), |_| "ok");
-                record(ports, agent, method, params, caller, outcome, began).await;
-                match ended {
-                    Ok(Answer::Whole(result)) => Ok(result),
-                    Ok(Answer::Follow(_)) => Err(wrong(format!("{method} answers with a stream"), "SendMessage")),
-                    Err(Refusal { fault, .. }) => {
-                        Err(Error::of_call(&fault.context(format!("agent {agent}")), "runtime"))
-                    }
-                }
+            Way::Here { desk, label, phases, ctx } => {
+                let spec = CallSpec { server: label, tool: method, access: Access::Read, time: CALL_TIME };
+                let arguments = mcp::wire::raw(params);
+                let work = desk.call(method, params.clone(), &ctx.caller);
+                let shown = |answer: &Answer| match answer {
+                    Answer::Whole(result) => Outcome::typed(result),
+                    Answer::Follow(task) => Outcome::typed(&json!({ "task": task.id })),
+                };
+                let refused = |refusal: &Refusal| refusal.fault.clone();
+                whole(label, phases.around(&spec, Some(&arguments), ctx, work, (shown, refused)).await)
             }
             Way::There { reach, uri, authentication, key } => {
                 let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
@@ -184,6 +187,15 @@ impl Way<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// A task that goes on. Looking at it is part of the call that it came from.
+    async fn look(&self, id: &str) -> Result<Value, Error> {
+        let params = json!({ "id": id });
+        match self {
+            Way::Here { desk, label, ctx, .. } => whole(label, desk.call("GetTask", params, &ctx.caller).await),
+            Way::There { .. } => self.ask("GetTask", &params).await,
         }
     }
 
@@ -206,38 +218,17 @@ impl Way<'_> {
             }
             let pause = if matches!(self, Way::Here { .. }) { LOOK_EVERY } else { LOOK_ELSEWHERE_EVERY };
             tokio::time::sleep(pause).await;
-            let looked = self.ask("GetTask", &json!({ "id": id })).await?;
+            let looked = self.look(id).await?;
             result = if sent { json!({ "task": looked }) } else { looked };
         }
     }
 }
 
-/// A row of the audit trail, as every call has one. Looking while a task goes on is part of the call that it came from.
-async fn record(
-    ports: &Ports,
-    agent: &str,
-    method: &str,
-    params: &Value,
-    caller: &Caller,
-    outcome: &str,
-    began: std::time::Instant,
-) {
-    if method == "GetTask" && outcome == "ok" {
-        return;
-    }
-    let record = Record {
-        at_ms: ports.clock.now_ms(),
-        caller: caller.name.clone(),
-        role: caller.role.to_string(),
-        server: format!("{AGENT}{agent}"),
-        action: method.into(),
-        arguments: kept_arguments(&params.to_string()),
-        outcome: outcome.into(),
-        result_sha256: String::new(),
-        took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        trace_id: Trace::root().id(),
-    };
-    if let Err(fault) = ports.audit.append(&[record]).await {
-        tracing::error!(%fault, agent, method, "call of an agent not recorded in the audit trail");
+/// An agent's answer, in one piece.
+fn whole(label: &str, ended: Result<Answer, Refusal>) -> Result<Value, Error> {
+    match ended {
+        Ok(Answer::Whole(result)) => Ok(result),
+        Ok(Answer::Follow(_)) => Err(wrong("an answer that is a stream", "message/send")),
+        Err(Refusal { fault, .. }) => Err(Error::of_call(&fault.context(label.to_owned()), "runtime")),
     }
 }

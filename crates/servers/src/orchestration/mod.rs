@@ -81,7 +81,8 @@ impl McpServer for Orchestration {
         let allowed = config.private_addresses.iter().map(|text| text.parse::<Allowed>()).collect::<Result<_, _>>()?;
         let reach = Reach { anywhere: false, allowed };
         let router = Arc::clone(&ports.router);
-        let outside = Arc::new(outside::Hands { router: Arc::clone(&router), ports: ports.kernel.clone(), reach });
+        let (kernel, phases) = (ports.kernel.clone(), ports.phases.clone());
+        let outside = Arc::new(outside::Hands { router: Arc::clone(&router), ports: kernel, phases, reach });
         let engine = EngineConfig {
             lease_ms: i64::from(config.lease_ms),
             runs_at_once: config.runs_at_once,
@@ -134,27 +135,27 @@ const ACT: Hints = Hints { access: Access::Read, destructive: true, idempotent: 
 tools! { Orchestration::NAME;
     /// Checks a workflow definition (CNCF Serverless Workflow DSL 1.0, YAML or JSON) without keeping it: every problem with its line, path and what would be right, and which tools it calls that are not there.
     VALIDATE_WORKFLOW = "validate_workflow": fn(ValidateWorkflowRequest) -> ValidateWorkflowResponse, Hints::READ;
-    /// Keeps a version of a workflow definition, or of a shipped playbook. Runs keep the version they began with.
+    /// Defines a workflow: keeps a version of its definition, or of a shipped playbook. Runs keep the version they began with.
     DEFINE_WORKFLOW = "define_workflow": fn(DefineWorkflowRequest) -> DefineWorkflowResponse, ACT;
     /// Lists workflow definitions with their versions, or the playbooks that are shipped; one in full with its text.
     LIST_WORKFLOWS = "list_workflows": fn(ListWorkflowsRequest) -> ListWorkflowsResponse, Hints::READ;
     /// Starts a run of a workflow under your own role. With a key, the same start twice is one run.
     START = "start": fn(StartRequest) -> Run, ACT;
-    /// Tells how a run stands: what it gave or how it failed, what it asks people, what it waits for.
+    /// Tells how a workflow's run stands: what it gave or how it failed, what it asks people, what it waits for.
     STATUS = "status": fn(StatusRequest) -> Run, Hints::READ;
-    /// Sends an event to one run, for its listen tasks.
+    /// Sends an event to one run of a workflow, for its listen tasks.
     SIGNAL = "signal": fn(SignalRequest) -> Run, ACT;
-    /// Approves what a run asks, for exactly the arguments whose hash you give.
+    /// Approves what a workflow's run asks people, for exactly the arguments whose hash you give.
     APPROVE = "approve": fn(AnswerRequest) -> Run, ACT;
-    /// Rejects what a run asks: its task fails with an authorization error.
+    /// Rejects what a workflow's run asks people: its task fails with an authorization error.
     REJECT = "reject": fn(AnswerRequest) -> Run, ACT;
-    /// Ends a run; what it did is undone, the last first.
+    /// Cancels a workflow's run; what it did is undone, the last first.
     CANCEL = "cancel": fn(CancelRequest) -> Run, ACT;
-    /// Has the failed task of a run done again, or one that waits for its next attempt at once.
+    /// Retries the failed step of a workflow's run, or one that waits for its next attempt at once.
     RETRY_STEP = "retry_step": fn(RetryStepRequest) -> Run, ACT;
-    /// Tells what happened in a run, transition by transition.
+    /// Shows the history of a workflow's run, transition by transition.
     HISTORY = "history": fn(HistoryRequest) -> HistoryResponse, Hints::READ;
-    /// Lists runs, the newest first: of one workflow, of one status, or all.
+    /// Lists the runs of workflows, the newest first: of one workflow, of one status, or all.
     LIST_RUNS = "list_runs": fn(ListRunsRequest) -> ListRunsResponse, Hints::READ;
     /// Draws a workflow as a Mermaid flowchart; of a run, with how far each task has come.
     DIAGRAM = "diagram": fn(DiagramRequest) -> DiagramResponse, Hints::READ;

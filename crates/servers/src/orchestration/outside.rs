@@ -5,6 +5,7 @@ use flow::workflow::engine::{Order, Outside};
 use flow::workflow::error::Error;
 use flow::workflow::history::Effect;
 use kernel::{Code, Fault, Ports, Trace};
+use mcp::phases::Phases;
 use mcp::toolbox::{self, Router};
 use mcp::{Ctx, wire};
 use serde_json::{Map, Value, json};
@@ -23,6 +24,8 @@ pub(super) struct Hands {
     pub(super) router: std::sync::Arc<dyn Router>,
     /// What agents of the fleet are spoken to over.
     pub(super) ports: Ports,
+    /// What calls of them go through.
+    pub(super) phases: Phases,
     /// Which addresses may be reached.
     pub(super) reach: Reach,
 }
@@ -35,7 +38,7 @@ impl Outside for Hands {
             Effect::Http { call } => http::perform(&self.reach, call, &order.key).await,
             Effect::OpenApi { call } => openapi::perform(&self.reach, call, &order.key).await,
             Effect::Script { script } => self.script(script, order).await,
-            Effect::Agent { call } => agents::perform(&self.ports, &self.reach, call, order).await,
+            Effect::Agent { call } => agents::perform(self, call, order).await,
             // The engine's own.
             Effect::Emit { .. } | Effect::Workflow { .. } => Err(unsupported("not an effect of the outside", "")),
         }

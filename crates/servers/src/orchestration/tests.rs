@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use expect_test::expect;
 use kernel::audit::Audit as _;
 use kernel::fake::World;
+use kernel::offers::{Offers, TaskType};
 use kernel::{Caller, Fault, Role};
+use mcp::phases::{Direct, LimitsConfig, Phases};
 use mcp::service::Service;
 use mcp::toolbox::Router;
 use mcp::wire::{Id, Params, Request};
@@ -182,4 +184,46 @@ async fn a_run_reaches_no_private_address() {
     .await;
     let error = run.error.unwrap();
     assert_eq!((error.status, error.title.as_deref()), (403, Some("permission_denied")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_says_to_an_agent_is_limited_and_recorded_as_at_the_agents_own_door() {
+    let world = World::default();
+    let offer = TaskType {
+        name: "sing".into(),
+        about: "Sings.".into(),
+        access: kernel::Access::Operate,
+        payload: None,
+        text: Some("song".into()),
+    };
+    Offers::new(world.store.clone(), world.clock.clone()).put("singer", vec![offer]).await.unwrap();
+    let limits = LimitsConfig { calls_per_second: 0.001, burst: 1, ..LimitsConfig::default() };
+    let trail = Arc::new(Direct(world.audit.clone()));
+    let phases = Phases::new(world.clock.clone(), world.metrics.clone(), trail, limits);
+    let ports = MarketPorts { phases, ..MarketPorts::without_pools(world.ports()) };
+    let service = Service::build::<Orchestration>(&ports, Config::default(), shared(&world)).unwrap();
+    let bench = Bench::of(world, service);
+    bench.start().await;
+    let say = "call: a2a, with: { method: message/send, server: 'fleet://agent:singer', parameters: { message: { parts: [ { text: 'sing la la' } ] }, configuration: { returnImmediately: true } } }";
+    let rest = format!("do:\n- once: {{ {say} }}\n- again: {{ {say} }}");
+    let run = started(&bench, &operator("ann"), &rest, json!({})).await;
+    let error = run.error.unwrap();
+    let why = "rate_limited: agent:singer: too many calls of agent:singer.SendMessage";
+    assert!(
+        run.status == flow::workflow::engine::Status::Faulted && error.detail.as_deref().unwrap().starts_with(why),
+        "{error:?}"
+    );
+    // Another caller has a limit of their own, and a role of their own.
+    let denied = started(&bench, &Caller::new("tom", Role::Trader), &rest, json!({})).await;
+    let denied = denied.error.unwrap().detail.unwrap();
+    assert!(
+        denied.starts_with("permission_denied: agent:singer: role trader may not use agent:singer.sing"),
+        "{denied}"
+    );
+    let query = kernel::audit::AuditQuery { limit: 50, ..Default::default() };
+    let rows = bench.world.audit.list(query).await.unwrap();
+    let told = rows.iter().rev().filter(|row| row.record.server == "agent:singer");
+    let told: Vec<String> =
+        told.map(|row| format!("{} {} {}", row.record.caller, row.record.action, row.record.outcome)).collect();
+    assert_eq!(told, ["ann SendMessage ok", "ann SendMessage rate_limited", "tom SendMessage permission_denied"]);
 }

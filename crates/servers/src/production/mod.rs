@@ -82,23 +82,23 @@ const TRADE: Hints = Hints { access: Access::Trade, destructive: true, ..Hints::
 tools! { Production::NAME;
     /// Lists the strategies that there are, whether each is started, and what it holds open.
     LIST_STRATEGIES = "list_strategies": fn(ListStrategiesRequest) -> ListStrategiesResponse, Hints::READ;
-    /// Starts a strategy: from now on the risk gate lets its trades through, if they pass every other rule.
+    /// Starts a trading strategy: from now on the risk gate lets its trades through, if they pass every other rule.
     START_STRATEGY = "start_strategy": fn(StrategyRequest) -> Strategy, Hints { idempotent: true, ..TRADE };
-    /// Stops a strategy: from now on the risk gate lets none of its trades through, and none that is reserved is sent.
+    /// Stops a trading strategy: from now on the risk gate lets none of its trades through, and none that is reserved is sent.
     STOP_STRATEGY = "stop_strategy": fn(StrategyRequest) -> Strategy, Hints::SET;
     /// Whether the fleet trades on paper or with real funds, who decided that, and what stands in the way of live mode.
     GET_MODE = "get_mode": fn(GetModeRequest) -> ModeResponse, Hints::READ;
-    /// Sets paper or live mode. Live answers a confirmation first; called again with its token within five minutes, best by a second person, it is done.
+    /// Switches to paper or live mode. Live answers a confirmation first; called again with its token within five minutes, best by a second person, it is done.
     SET_MODE = "set_mode": fn(SetModeRequest) -> SetModeResponse, TRADE;
-    /// What is open now, by how much trades have changed each balance of the wallet, and the ledger's balances account by account.
+    /// The open positions: what is open now, by how much trades have changed each balance of the wallet, and the ledger's balances account by account.
     POSITIONS = "positions": fn(PositionsRequest) -> PositionsResponse, Hints::READ_WORLD;
     /// Lists trades that ended, with what was predicted, simulated and realised, the oldest first; or the double-entry journal of what they moved.
     TRADES = "trades": fn(TradesRequest) -> TradesResponse, Hints::READ;
-    /// Realised profit and loss by strategy, pair or day, with fees, gas and tips apart.
+    /// What was earned or lost: realised profit and loss by strategy, pair or day, with fees, gas and tips apart.
     PNL = "pnl": fn(PnlRequest) -> PnlResponse, Hints::READ;
-    /// Stops every send, everywhere, until resume: latched, and read last before each send.
+    /// Stops all trading at once: nothing is sent, anywhere, until resume; latched, and read last before each send.
     KILL_SWITCH = "kill_switch": fn(KillSwitchRequest) -> KillSwitchResponse, Hints::SET;
-    /// Releases the kill switch, sets trading ACTIVE and forgets failures in a row.
+    /// Resumes trading: releases the kill switch, sets trading ACTIVE and forgets failures in a row.
     RESUME = "resume": fn(ResumeRequest) -> ResumeResponse, TRADE;
     /// The whole in one answer: states, strategies, what is open, realised profit of today, seven and thirty days.
     REPORT = "report": fn(ReportRequest) -> ReportResponse, Hints::READ;

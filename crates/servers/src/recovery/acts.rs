@@ -1,15 +1,15 @@
-//! What brings back, and what tries whether it would: restarts, playbooks, drills.
+//! What brings back, what tries whether it would, and what leaves it to people: restarts, drills, incidents handed over and closed.
 
 use std::time::Duration;
 
+use kernel::bus::NewEvent;
 use kernel::catalog::COORDINATOR;
 use kernel::fleet::Instance;
-use mcp::wire;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::Recovery;
-use super::incidents::{Kind, service_of};
+use super::incidents::{Incident, Kind, service_of};
 use kernel::UnixMs;
 use mcp::prelude::*;
 
@@ -17,8 +17,8 @@ use mcp::prelude::*;
 const DRILL_TIME: Duration = Duration::from_secs(120);
 /// How often it is looked whether it does.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The server that runs workflows.
-const ORCHESTRATION: &str = "orchestration";
+/// Longest reason, in bytes.
+const REASON_BYTES_MAX: usize = 1_000;
 
 /// What [`RESTART`](super::RESTART) takes.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +28,9 @@ pub struct RestartRequest {
     pub service: String,
     /// Why, for the logs, the events and its incident.
     pub reason: String,
+    /// The incident that it is done for; the open one of the service, if nothing is said.
+    #[serde(default)]
+    pub incident: Option<String>,
 }
 
 /// What [`RESTART`](super::RESTART) answers.
@@ -37,52 +40,14 @@ pub struct RestartResponse {
     pub instances: Vec<Instance>,
 }
 
-/// What [`PLAYBOOKS`](super::PLAYBOOKS) takes.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PlaybooksRequest {}
-
-/// A playbook.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct PlaybookRow {
-    /// Its name.
-    pub name: String,
-    /// Which version is shipped.
-    pub version: String,
-    /// For people.
-    pub title: Option<String>,
-}
-
-/// What [`PLAYBOOKS`](super::PLAYBOOKS) answers.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct PlaybooksResponse {
-    /// The playbooks, by name.
-    pub playbooks: Vec<PlaybookRow>,
-}
-
-/// What [`RUN_PLAYBOOK`](super::RUN_PLAYBOOK) takes.
+/// What [`ESCALATE_INCIDENT`](super::ESCALATE_INCIDENT) and [`RESOLVE_INCIDENT`](super::RESOLVE_INCIDENT) take.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RunPlaybookRequest {
-    /// Its name, as `incident-response`.
-    pub name: String,
-    /// Its input, as its schema has it: for incident-response `{"service": "logging"}`.
-    #[serde(default)]
-    pub input: Option<Value>,
-    /// What this run is known by: the same key from the same caller is the same run.
-    #[serde(default)]
-    pub key: Option<String>,
-    /// How long to wait for it to end or to ask people, in seconds, at most 45.
-    #[serde(default)]
-    #[schemars(range(max = 45))]
-    pub wait_seconds: u64,
-}
-
-/// What [`RUN_PLAYBOOK`](super::RUN_PLAYBOOK) answers.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct RunPlaybookResponse {
-    /// The run of the workflow, as orchestration tells it: its id, status, output, questions.
-    pub run: Value,
+pub struct ReasonedRequest {
+    /// The incident's id, as `inc_00000017`.
+    pub id: String,
+    /// Why, for its timeline: at most 1,000 bytes.
+    pub reason: String,
 }
 
 /// What [`DRILL`](super::DRILL) takes.
@@ -125,44 +90,68 @@ impl Recovery {
     ) -> Result<RestartResponse, ToolError> {
         let (kind, name) = service_of(&request.service)?;
         let detail = format!("by {}: {}", ctx.caller.name, request.reason);
-        self.note(&request.service, "recovery.restart", &detail).await?;
+        match &request.incident {
+            Some(id) => {
+                let moment = self.moment("recovery.restart", &detail);
+                self.amend(id, |incident| {
+                    incident.note(moment.clone());
+                    Ok(true)
+                })
+                .await?;
+            }
+            None => self.note(&request.service, "recovery.restart", &detail).await?,
+        }
         let instances = self.fleet.restart(kind, name, &request.reason).await?;
         Ok(RestartResponse { instances })
     }
 
-    /// Calls a tool of orchestration under the caller's own role.
-    async fn workflows(&self, tool: &str, arguments: Value, ctx: &Ctx) -> Result<Value, Fault> {
-        let own = Ctx::internal((*ctx.caller).clone(), ctx.trace.child());
-        let reply = self.router.call(ORCHESTRATION, tool, wire::raw(&arguments), own).await?;
-        let structured =
-            mcp::toolbox::structured(&reply).map_err(|fault| fault.context(format!("{ORCHESTRATION}.{tool}")))?;
-        serde_json::from_str(structured.get())
-            .map_err(|error| Fault::upstream(format!("{ORCHESTRATION}.{tool}: {error}")))
+    pub(super) async fn escalate_incident(
+        self: Arc<Self>,
+        request: ReasonedRequest,
+        ctx: Ctx,
+    ) -> Result<Incident, ToolError> {
+        let ReasonedRequest { id, reason } = request;
+        flow::bounded::check_size("reason", &reason, REASON_BYTES_MAX)?;
+        let by = &ctx.caller.name;
+        let moment = self.moment("incident.escalated", &format!("by {by}: {reason}"));
+        let incident = self.amend(&id, |incident| {
+            if incident.resolved_ms.is_some() {
+                return Err(Fault::conflict(format!("{id} is over")).hint("incidents lists those that are open"));
+            }
+            if incident.escalated_ms.is_some() {
+                return Ok(false);
+            }
+            incident.escalated_ms = Some(moment.at_ms);
+            incident.note(moment.clone());
+            Ok(true)
+        });
+        let incident = incident.await?;
+        // Told by whoever wrote it down: people are handed it once.
+        if incident.timeline.last() == Some(&moment) {
+            let data = json!({ "incident": id, "subject": incident.subject, "reason": reason, "by": by });
+            let event = NewEvent { trace_id: Some(ctx.trace.id()), ..NewEvent::fleet(&moment.what, Self::NAME, data) };
+            self.bus.publish(event).await?;
+        }
+        Ok(incident)
     }
 
-    pub(super) async fn playbooks(
+    pub(super) async fn resolve_incident(
         self: Arc<Self>,
-        _request: PlaybooksRequest,
+        request: ReasonedRequest,
         ctx: Ctx,
-    ) -> Result<PlaybooksResponse, ToolError> {
-        let listed = self.workflows("list_workflows", json!({ "shipped": true }), &ctx).await?;
-        let playbooks = serde_json::from_value(listed["workflows"].clone())
-            .map_err(|error| Fault::upstream(format!("the list of playbooks: {error}")))?;
-        Ok(PlaybooksResponse { playbooks })
-    }
-
-    pub(super) async fn run_playbook(
-        self: Arc<Self>,
-        request: RunPlaybookRequest,
-        ctx: Ctx,
-    ) -> Result<RunPlaybookResponse, ToolError> {
-        let RunPlaybookRequest { name, input, key, wait_seconds } = request;
-        let defined = self.workflows("define_workflow", json!({ "playbook": name }), &ctx).await?;
-        let text = |field: &str| defined[field].as_str().unwrap_or_default();
-        let workflow = format!("{}/{}/{}", text("namespace"), text("name"), text("version"));
-        let start = json!({ "workflow": workflow, "input": input, "key": key, "wait_seconds": wait_seconds });
-        let run = self.workflows("start", start, &ctx).await?;
-        Ok(RunPlaybookResponse { run })
+    ) -> Result<Incident, ToolError> {
+        let ReasonedRequest { id, reason } = request;
+        flow::bounded::check_size("reason", &reason, REASON_BYTES_MAX)?;
+        let moment = self.moment("incident.resolved", &format!("by {}: {reason}", ctx.caller.name));
+        let resolved = self.amend(&id, |incident| {
+            if incident.resolved_ms.is_none() {
+                incident.close(moment.at_ms);
+                incident.note(moment.clone());
+                return Ok(true);
+            }
+            Ok(false)
+        });
+        Ok(resolved.await?)
     }
 
     pub(super) async fn drill(self: Arc<Self>, request: DrillRequest, ctx: Ctx) -> Result<DrillResponse, ToolError> {

@@ -109,6 +109,8 @@ impl Recovery {
         }
         let asked: Vec<BreakerRow> = of_it.into_iter().filter(|row| row.open && row.present).collect();
         for row in &asked {
+            let by = format!("by {}", ctx.caller.name);
+            self.note(&format!("copy:{}", row.instance), "recovery.reset", &by).await?;
             let event = NewEvent {
                 topic: CONTROL_TOPIC.into(),
                 kind: RESET.into(),

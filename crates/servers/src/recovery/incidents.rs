@@ -9,6 +9,7 @@ use kernel::store::{Entry, Expect, LIST_MAX, Write};
 use mcp::prelude::*;
 
 use super::Recovery;
+use super::playbooks::PlaybookRun;
 
 /// Where incidents are kept in the store: by their number, so that they are in order.
 const SPACE: &str = "incidents";
@@ -22,6 +23,8 @@ const MOMENTS_MAX: usize = 100;
 const TEXT_MAX: usize = 400;
 /// Most incidents that are kept.
 const INCIDENTS_MAX: usize = 900;
+/// How often a write that lost to another is tried again.
+const TRIES_MAX: u32 = 20;
 
 /// What kind of incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -72,6 +75,12 @@ pub struct Incident {
     pub failures: u32,
     /// Why it failed last.
     pub cause: String,
+    /// When it was handed to people, if it was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub escalated_ms: Option<UnixMs>,
+    /// The playbooks that were run for it, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub playbooks: Vec<PlaybookRun>,
     /// What happened, oldest first.
     pub timeline: Vec<Moment>,
 }
@@ -121,7 +130,7 @@ enum Said {
 }
 
 impl Incident {
-    fn note(&mut self, moment: Moment) {
+    pub(super) fn note(&mut self, moment: Moment) {
         if self.timeline.len() >= MOMENTS_MAX {
             self.timeline.remove(MOMENTS_MAX / 2);
         }
@@ -140,17 +149,19 @@ impl Incident {
                 }
                 self.cause = why;
             }
-            Said::Again => {
-                self.resolved_ms = Some(at_ms);
-                self.recovery_ms = Some(at_ms - self.opened_ms);
-            }
+            Said::Again => self.close(at_ms),
             Said::Beside => {}
         }
         self.note(moment);
     }
+
+    pub(super) fn close(&mut self, at_ms: UnixMs) {
+        self.resolved_ms = Some(at_ms);
+        self.recovery_ms = Some(at_ms - self.opened_ms);
+    }
 }
 
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     text.chars().take(TEXT_MAX).collect()
 }
 
@@ -223,6 +234,8 @@ impl Book {
             recovery_ms: None,
             failures: 0,
             cause,
+            escalated_ms: None,
+            playbooks: Vec::new(),
             timeline: Vec::new(),
         };
         self.incidents.insert(id.clone(), incident);
@@ -311,9 +324,11 @@ impl Recovery {
         if old.is_empty() { Ok(()) } else { self.store.commit(old).await.map(drop) }
     }
 
-    pub(super) async fn open_incidents(&self) -> Result<u64, Fault> {
+    /// How many incidents are open, and how many of them people were handed.
+    pub(super) async fn open_incidents(&self) -> Result<(usize, usize), Fault> {
         let book = self.book().await?;
-        Ok(book.incidents.values().filter(|incident| incident.resolved_ms.is_none()).count() as u64)
+        let open = || book.incidents.values().filter(|incident| incident.resolved_ms.is_none());
+        Ok((open().count(), open().filter(|incident| incident.escalated_ms.is_some()).count()))
     }
 
     /// Opens an incident for what is about to be done to a subject, or adds to the one that is open. Returns its id.
@@ -334,9 +349,7 @@ impl Recovery {
         what: &str,
         detail: &str,
     ) -> Result<Option<String>, Fault> {
-        /// How often a write that lost to another is tried again.
-        const TRIES_MAX: u32 = 20;
-        let moment = Moment { at_ms: self.clock.now_ms(), what: what.into(), detail: shortened(detail) };
+        let moment = self.moment(what, detail);
         for _ in 0..TRIES_MAX {
             let mut book = self.book().await?;
             let id = match (book.open_of(subject), open) {
@@ -353,7 +366,50 @@ impl Recovery {
                 done => return done.map(|_| Some(id)),
             }
         }
-        Err(Fault::conflict("incidents are being written all the time").hint("try again"))
+        Err(busy())
+    }
+
+    /// A moment that is now.
+    pub(super) fn moment(&self, what: &str, detail: &str) -> Moment {
+        Moment { at_ms: self.clock.now_ms(), what: what.into(), detail: shortened(detail) }
+    }
+
+    /// Changes an incident, whether it is over or not. What `change` answers with `false` is left as it is.
+    pub(super) async fn amend(
+        &self,
+        id: &str,
+        change: impl Fn(&mut Incident) -> Result<bool, Fault>,
+    ) -> Result<Incident, Fault> {
+        for _ in 0..TRIES_MAX {
+            let (entry, mut incident) = self.kept(id).await?;
+            if !change(&mut incident)? {
+                return Ok(incident);
+            }
+            let write = Write::put(SPACE, id, text_of(&incident)?).expecting(Expect::Revision(entry.revision));
+            match self.store.commit(vec![write]).await {
+                Err(fault) if fault.code == Code::Conflict => {}
+                done => return done.map(|_| incident),
+            }
+        }
+        Err(busy())
+    }
+
+    async fn kept(&self, id: &str) -> Result<(Entry, Incident), Fault> {
+        let entry = if id.is_empty() { None } else { self.store.get(SPACE, id).await? };
+        let found = entry.and_then(|entry| Some((read(&entry)?, entry)));
+        let shown: String = id.chars().take(40).flat_map(char::escape_debug).collect();
+        let none = || Fault::not_found(format!("no incident `{shown}`")).hint("incidents lists them");
+        found.map(|(incident, entry)| (entry, incident)).ok_or_else(none)
+    }
+
+    /// The open incident of a subject.
+    pub(super) async fn open_of(&self, subject: &str) -> Result<Option<String>, Fault> {
+        Ok(self.book().await?.open_of(subject))
+    }
+
+    /// All incidents, oldest first.
+    pub(super) async fn every_incident(&self) -> Result<Vec<Incident>, Fault> {
+        Ok(self.book().await?.incidents.into_values().collect())
     }
 
     pub(super) async fn incidents(
@@ -379,11 +435,12 @@ impl Recovery {
     }
 
     pub(super) async fn incident(self: Arc<Self>, request: IncidentRequest, _ctx: Ctx) -> Result<Incident, ToolError> {
-        let found = if request.id.is_empty() { None } else { self.store.get(SPACE, &request.id).await? };
-        let shown: String = request.id.chars().take(40).flat_map(char::escape_debug).collect();
-        let none = || Fault::not_found(format!("no incident `{shown}`")).hint("incidents lists them");
-        Ok(found.as_ref().and_then(read).ok_or_else(none)?)
+        Ok(self.kept(&request.id).await?.1)
     }
+}
+
+fn busy() -> Fault {
+    Fault::conflict("incidents are being written all the time").hint("try again")
 }
 
 /// Whether a subject is a service or an agent of the catalog; which.

@@ -11,6 +11,7 @@
 mod acts;
 mod breakers;
 mod incidents;
+mod playbooks;
 mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -28,15 +29,15 @@ use kernel::{Clock, OnEnd};
 use mcp::prelude::*;
 use mcp::toolbox::Router;
 
-pub use acts::{
-    DrillRequest, DrillResponse, PlaybookRow, PlaybooksRequest, PlaybooksResponse, RestartRequest, RestartResponse,
-    RunPlaybookRequest, RunPlaybookResponse,
-};
+pub use acts::{DrillRequest, DrillResponse, ReasonedRequest, RestartRequest, RestartResponse};
 pub use breakers::{
     BreakerRow, CircuitBreakersRequest, CircuitBreakersResponse, ResetCircuitBreakerRequest,
     ResetCircuitBreakerResponse,
 };
 pub use incidents::{Incident, IncidentRequest, IncidentsRequest, IncidentsResponse, Kind, Moment};
+pub use playbooks::{
+    PlaybookRow, PlaybookRun, PlaybooksRequest, PlaybooksResponse, RunPlaybookRequest, RunPlaybookResponse,
+};
 pub use snapshots::{
     CreateSnapshotRequest, ListSnapshotsRequest, ListSnapshotsResponse, PartChange, RestoreSnapshotRequest,
     RestoreSnapshotResponse, RollbackConfigRequest, Snapshot,
@@ -47,6 +48,8 @@ use crate::MarketPorts;
 
 /// How often it is looked for events without a nudge.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked how the playbooks of incidents go on.
+const FOLLOW_EVERY: Duration = Duration::from_secs(2);
 /// How long after settings that would not stand still they are looked at again: those of a fleet that has just begun are being written.
 const SNAPSHOT_RETRY: Duration = Duration::from_secs(30);
 /// The time limit of what copies all that the fleet keeps.
@@ -88,7 +91,8 @@ pub struct Recovery {
 impl McpServer for Recovery {
     const NAME: &'static str = "recovery";
     const INSTRUCTIONS: &'static str = "What failed, and the ways back. incidents lists what failed and how long it took to come back; incident \
-        has its timeline. restart restarts a service; playbooks and run_playbook run the shipped workflows, incident-response first. \
+        has its timeline; escalate_incident hands one to people, resolve_incident closes one by hand. restart restarts a service; playbooks and \
+        run_playbook run the shipped workflows, incident-response first, and its incident tells how it went. \
         create_snapshot keeps the settings (alert rules, aliases, price sources, log retention, scripts, workflows); rollback_config puts one \
         part back as it was before it changed, restore_snapshot all of it. backup puts all that the fleet keeps into one file of the data \
         folder, verify_backup reads it to its end, restore makes a new data folder of it. circuit_breakers shows to whom calls are held back, \
@@ -121,6 +125,8 @@ impl McpServer for Recovery {
     fn tools(set: &mut ToolSet<Self>) {
         set.add(INCIDENTS, Self::incidents);
         set.add(INCIDENT, Self::incident);
+        set.add(ESCALATE_INCIDENT, Self::escalate_incident);
+        set.add(RESOLVE_INCIDENT, Self::resolve_incident);
         set.add(RESTART, Self::restart);
         set.add(PLAYBOOKS, Self::playbooks);
         set.add(RUN_PLAYBOOK, Self::run_playbook);
@@ -156,6 +162,18 @@ impl Features for Recovery {
                 }
             }
         });
+        let (recovery, stopping) = (Arc::clone(&self), ports.tasks.stopping());
+        ports.tasks.spawn("playbooks of incidents", OnEnd::StopOwner, async move {
+            while !stopping.is_cancelled() {
+                if let Err(fault) = recovery.follow_playbooks().await {
+                    tracing::warn!(%fault, "playbooks of incidents cannot be looked at, next try in a moment");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(FOLLOW_EVERY) => {}
+                    () = stopping.cancelled() => {}
+                }
+            }
+        });
         if self.config.snapshot_minutes > 0 {
             let every = Duration::from_secs(u64::from(self.config.snapshot_minutes) * 60);
             let stopping = ports.tasks.stopping();
@@ -177,43 +195,48 @@ impl Features for Recovery {
 
     async fn health(&self) -> Vec<Check> {
         vec![match self.open_incidents().await {
-            Ok(open) => Check::healthy("incidents", format!("{open} open")),
+            Ok((open, 0)) => Check::healthy("incidents", format!("{open} open")),
+            Ok((open, escalated)) => Check::healthy("incidents", format!("{open} open, {escalated} left to people")),
             Err(fault) => Check::down("incidents", fault.to_string()),
         }]
     }
 }
 
 tools! { Recovery::NAME;
-    /// Lists incidents, newest first: services that failed, were given up or lost their calls, and drills; open ones, or all.
+    /// Lists incidents, newest first: what failed, was given up, lost its calls or was drilled; the open ones, or all.
     INCIDENTS = "incidents": fn(IncidentsRequest) -> IncidentsResponse, Hints::READ;
-    /// Shows one incident with its timeline.
+    /// The timeline of one incident: what failed, what was done about it, when it served again.
     INCIDENT = "incident": fn(IncidentRequest) -> Incident, Hints::READ;
+    /// Hands an open incident to people, with the reason: it stands on its timeline and is told as an event, once.
+    ESCALATE_INCIDENT = "escalate_incident": fn(ReasonedRequest) -> Incident, Hints::SET;
+    /// Closes an incident by hand, with what ended it: for what never says itself that it serves again.
+    RESOLVE_INCIDENT = "resolve_incident": fn(ReasonedRequest) -> Incident, Hints::SET;
     /// Restarts a service or an agent, with a reason, and waits until it serves again.
     RESTART = "restart": fn(RestartRequest) -> RestartResponse, Hints { destructive: true, ..Hints::OPERATE }.within(RECOVERY_TIME);
     /// Lists the shipped playbooks: workflows for incidents, deployments, reports.
     PLAYBOOKS = "playbooks": fn(PlaybooksRequest) -> PlaybooksResponse, Hints::READ;
-    /// Runs a shipped playbook as a workflow, under your own role; orchestration tells how it goes on.
+    /// Runs a shipped playbook as a workflow, under your own role; the incident that it is run for tells how it goes on and ends.
     RUN_PLAYBOOK = "run_playbook": fn(RunPlaybookRequest) -> RunPlaybookResponse, Hints { destructive: true, ..Hints::OPERATE };
-    /// Keeps the settings as they are under a name: alert rules, aliases, price sources, log retention, scripts, workflows.
+    /// Takes a snapshot of the settings, under a name: alert rules, aliases, price sources, log retention, scripts, workflows.
     CREATE_SNAPSHOT = "create_snapshot": fn(CreateSnapshotRequest) -> Snapshot, Hints::OPERATE;
     /// Lists the snapshots of settings, newest first.
     LIST_SNAPSHOTS = "list_snapshots": fn(ListSnapshotsRequest) -> ListSnapshotsResponse, Hints::READ;
     /// Puts all settings, or some parts of them, back as they are in a snapshot; how they were is a snapshot before.
     RESTORE_SNAPSHOT = "restore_snapshot": fn(RestoreSnapshotRequest) -> RestoreSnapshotResponse, Hints::ADMIN;
-    /// Puts one part of the settings back as it was before it last changed; how it was is a snapshot before.
+    /// Rolls one part of the configuration back: these settings become as they were before they last changed; how they were is a snapshot first.
     ROLLBACK_CONFIG = "rollback_config": fn(RollbackConfigRequest) -> RestoreSnapshotResponse, Hints::ADMIN;
-    /// Shows the breakers of calls to other processes that have opened: to whom calls are held back, and since when.
+    /// Shows the circuit breakers of calls to other processes that have opened: to whom calls are held back, and since when.
     CIRCUIT_BREAKERS = "circuit_breakers": fn(CircuitBreakersRequest) -> CircuitBreakersResponse, Hints::READ;
     /// Closes the breakers to a service, so that calls go through at once.
     RESET_CIRCUIT_BREAKER = "reset_circuit_breaker": fn(ResetCircuitBreakerRequest) -> ResetCircuitBreakerResponse, Hints::SET;
-    /// Puts all that the fleet keeps into one file of its data folder, while it runs; the oldest such file gives way.
+    /// Takes a backup: puts all that the fleet keeps into one file of its data folder, while it runs; the oldest such file gives way.
     BACKUP = "backup": fn(BackupRequest) -> kernel::vault::Contents, Hints::OPERATE.within(COPY_TIME).long();
     /// Lists the backups in the data folder, newest first.
     LIST_BACKUPS = "list_backups": fn(ListBackupsRequest) -> ListBackupsResponse, Hints::READ;
-    /// Reads a backup to its end and compares it with what it says of itself; a torn or altered one is refused with the reason.
+    /// Verifies a backup: reads it to its end and compares it with what it says of itself; a torn or altered one is refused with the reason.
     VERIFY_BACKUP = "verify_backup": fn(NamedBackupRequest) -> kernel::vault::Contents, Hints::READ.within(COPY_TIME).long();
-    /// Makes a new data folder of a backup and verifies its audit trail; the running fleet stays as it is, and is then started with the new folder.
+    /// Restores a backup into a new data folder and verifies its audit trail; the running fleet stays as it is, and is then started with the new folder.
     RESTORE = "restore": fn(NamedBackupRequest) -> kernel::vault::Restored, Hints::ADMIN.within(COPY_TIME).long();
-    /// Kills one service for real and measures how long it takes until it serves again.
+    /// Tests recovery: kills one service for real and measures how long it takes until it serves again.
     DRILL = "drill": fn(DrillRequest) -> DrillResponse, Hints { destructive: true, ..Hints::OPERATE }.within(RECOVERY_TIME);
 }

@@ -17,6 +17,8 @@ use mcp::{Ctx, Handler as _};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+mod handed;
+
 use super::*;
 use crate::testing::{Bench, admin, operator, shared, viewer};
 
@@ -173,7 +175,7 @@ async fn services_are_restarted_and_drilled() {
     bench.world.fleet.set(FakeFleet::server("logging", "http://a", 1));
     tell(&bench, "service.failed", json!({ "service": "logging", "error": "x" })).await;
     incidents(&bench).await;
-    let request = RestartRequest { service: "logging".into(), reason: "to see".into() };
+    let request = RestartRequest { service: "logging".into(), reason: "to see".into(), incident: None };
     let done: RestartResponse = bench.call(&operator("ann"), RESTART, request).await.unwrap();
     assert_eq!(
         (done.instances[0].restarts, bench.world.fleet.restarts()),
@@ -418,31 +420,4 @@ async fn backups_are_made_looked_at_and_restored_by_an_administrator() {
             expect![[r#"{"contents":{"name":"one.backup","version":"1","made_ms":5,"files":2,"bytes":3},"data_dir":"/new","audit_rows":4}"#]],
         )
         .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn playbooks_run_as_workflows_under_the_callers_role() {
-    let world = World::default();
-    let ports = MarketPorts::without_pools(world.ports());
-    let orchestration =
-        Service::build::<crate::orchestration::Orchestration>(&ports, Default::default(), shared(&world)).unwrap();
-    orchestration.start(world.ports()).await.unwrap();
-    let bench = bench_with(ToWorkflows(AtomicUsize::new(0), Some(orchestration)), world, Config::default());
-    let listed: PlaybooksResponse = bench.call(&viewer("eve"), PLAYBOOKS, PlaybooksRequest {}).await.unwrap();
-    assert!(listed.playbooks.iter().any(|row| row.name == "incident-response"), "{listed:?}");
-    let request = json!({ "name": "incident-response", "input": { "service": "logging" } });
-    let said: Value = serde_json::from_str(&bench.shown(&operator("ann"), "run_playbook", request).await).unwrap();
-    assert_eq!(
-        (&said["run"]["workflow"], &said["run"]["started_by"]),
-        (&json!("playbooks/incident-response/1.0.0"), &json!("ann")),
-        "{said}"
-    );
-    let said = bench.shown(&operator("ann"), "run_playbook", json!({ "name": "none" })).await;
-    assert!(said.starts_with("not_found: orchestration.define_workflow: no playbook `none`"), "{said}");
-}
-
-#[tokio::test]
-async fn where_there_are_no_workflows_playbooks_say_so() {
-    let bench = bench().await;
-    bench.check("playbooks", json!({}), expect!["unavailable: no orchestration here"]).await;
 }

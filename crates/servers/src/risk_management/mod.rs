@@ -75,13 +75,13 @@ impl McpServer for RiskManagement {
 }
 
 tools! { RiskManagement::NAME;
-    /// Reads the limits in force, who set them, when and why, and earlier versions.
+    /// Reads the risk limits in force, who set them, when and why, and earlier versions.
     GET_LIMITS = "get_limits": fn(GetLimitsRequest) -> LimitsResponse, Hints::READ;
-    /// Changes limits; what is not named stays. A looser limit needs an administrator.
+    /// Changes the risk limits; what is not named stays. A looser limit needs an administrator.
     SET_LIMITS = "set_limits": fn(SetLimitsRequest) -> LimitsResponse, Hints { idempotent: false, ..Hints::SET };
     /// Sets whether trades are made: ACTIVE, REDUCING (only those that reduce exposure) or HALTED. A looser state needs an administrator.
     SET_TRADING_STATE = "set_trading_state": fn(SetTradingStateRequest) -> KillSwitchStateResponse, Hints::SET;
-    /// Judges a trade by every rule, each with its figure and bound, as a reservation would be judged now; reserves nothing.
+    /// Checks a trade before it is sent: judges it by every rule, each with its figure and bound, as a reservation would be judged now; reserves nothing.
     CHECK_TRADE = "check_trade": fn(CheckTradeRequest) -> CheckTradeResponse, Hints::READ;
     /// What trades that are under way hold open, by token, protocol and strategy, beside its limits.
     EXPOSURE = "exposure": fn(ModeRequest) -> ExposureResponse, Hints::READ;

@@ -201,20 +201,20 @@ tools! { Scripts::NAME;
     LIST_SCRIPTS = "list_scripts": fn(ListScriptsRequest) -> ListScriptsResponse, Hints::READ;
     /// Shows a script's text, of its latest version or of one you name, and which versions there are.
     GET_SCRIPT = "get_script": fn(GetScriptRequest) -> Script, Hints::READ;
-    /// Keeps a script under a name; a changed text is a new version, and the versions before stay.
+    /// Saves a script under a name; a changed text is a new version, and the versions before stay.
     SAVE_SCRIPT = "save_script": fn(SaveScriptRequest) -> SaveScriptResponse, Hints { idempotent: true, ..Hints::OPERATE };
     /// Deletes a script with all its versions; runs that were made of it stay.
     DELETE_SCRIPT = "delete_script": fn(DeleteScriptRequest) -> DeleteScriptResponse, Hints { idempotent: false, ..Hints::SET };
     /// Runs a script that is kept, in the sandbox, and waits a while for its output.
     RUN_SCRIPT = "run_script": fn(RunScriptRequest) -> ScriptRun, Hints::OPERATE.open_world();
-    /// Runs the text of a script once, in the sandbox and without a network, and waits a while for its output.
+    /// Runs code once (sh, Python or jq) without keeping it, in the sandbox and without a network, and waits a while for its output.
     RUN_INLINE = "run_inline": fn(RunInlineRequest) -> ScriptRun, Hints::OPERATE;
-    /// Lists runs, newest first: of one script, of one caller, in one state.
+    /// Lists the runs of scripts, newest first: of one script, of one caller, in one state.
     RUNS = "runs": fn(RunsRequest) -> RunsResponse, Hints::READ;
-    /// Tells how a run stands and what it wrote; may wait for its end.
+    /// Tells how a script's run stands and its output; may wait for its end.
     RUN_OUTPUT = "run_output": fn(RunOutputRequest) -> ScriptRun, Hints::READ;
-    /// Cancels a run: at once if it waits; one that goes on is killed with all its processes.
+    /// Cancels a script's run: at once if it waits; one that goes on is killed with all its processes.
     CANCEL_RUN = "cancel_run": fn(CancelRunRequest) -> ScriptRun, Hints { idempotent: false, ..Hints::SET };
-    /// Runs a script that is kept by cron expression, by interval or once; task-management shows, pauses and deletes its schedule.
+    /// Schedules a script: runs it by cron expression, by interval or once; task-management shows, pauses and deletes its schedule.
     SCHEDULE_SCRIPT = "schedule_script": fn(ScheduleScriptRequest) -> ScheduleRow, Hints::SET;
 }

@@ -174,7 +174,7 @@ impl TaskManagement {
 const SUBMIT: Hints = Hints { access: Access::Read, ..Hints::OPERATE };
 
 tools! { TaskManagement::NAME;
-    /// Submits a task to a queue; with a key, submitting again gives the same task. It asks for the role that the agent's type of task names, otherwise for operator.
+    /// Submits (enqueues) a task to a queue; with a key, submitting again gives the same task. It asks for the role that the agent's type of task names, otherwise for operator.
     SUBMIT_TASK = "submit_task": fn(SubmitTaskRequest) -> SubmitTaskResponse, SUBMIT;
     /// Tells how a task stands and what came of it.
     GET_TASK = "get_task": fn(TaskName) -> kernel::queue::Task, Hints::READ;
@@ -182,23 +182,23 @@ tools! { TaskManagement::NAME;
     LIST_TASKS = "list_tasks": fn(ListTasksRequest) -> TasksResponse, Hints::READ;
     /// Cancels a task: at once if it waits; if it runs, its worker is asked to stop.
     CANCEL_TASK = "cancel_task": fn(TaskName) -> kernel::queue::Task, Hints { idempotent: false, ..Hints::SET };
-    /// Lets a dead, cancelled or delayed task begin at once, with new attempts if it had ended.
+    /// Retries a task: lets a dead, cancelled or delayed one begin at once, with new attempts if it had ended.
     RETRY_TASK = "retry_task": fn(TaskName) -> kernel::queue::Task, Hints::OPERATE;
-    /// Submits a task by cron expression, by interval or once; a schedule of this name is made anew.
+    /// Schedules a task: submits it by cron expression, by interval or once; a schedule of this name is made anew.
     SCHEDULE = "schedule": fn(ScheduleRequest) -> ScheduleRow, Hints::SET;
     /// Lists the schedules with their next times.
     LIST_SCHEDULES = "list_schedules": fn(ListSchedulesRequest) -> ListSchedulesResponse, Hints::READ;
-    /// Lets a schedule rest, or go on from now.
+    /// Pauses a schedule, or lets it go on from now.
     PAUSE_SCHEDULE = "pause_schedule": fn(PauseScheduleRequest) -> ScheduleRow, Hints { idempotent: true, ..Hints::OPERATE };
     /// Deletes a schedule; tasks it has submitted stay.
     DELETE_SCHEDULE = "delete_schedule": fn(ScheduleName) -> ScheduleRow, Hints { idempotent: false, ..Hints::SET };
-    /// Shows each queue: how much waits and runs, how old the oldest is, how fast it goes.
+    /// Shows each queue's depth: how much waits and runs, how old the oldest is, how fast it goes.
     QUEUES = "queues": fn(QueuesRequest) -> QueuesResponse, Hints::READ;
-    /// Shows who holds tasks at the moment.
+    /// Lists the workers that hold tasks at the moment.
     WORKERS = "workers": fn(WorkersRequest) -> WorkersResponse, Hints::READ;
     /// Lists dead letters: tasks that failed for good, newest first.
     DEAD_LETTERS = "dead_letters": fn(DeadLettersRequest) -> TasksResponse, Hints::READ;
-    /// Gives many dead letters new attempts.
+    /// Requeues dead letters: gives many of them new attempts.
     REQUEUE = "requeue": fn(RequeueRequest) -> RequeueResponse, Hints::OPERATE;
     /// Removes tasks that ended a while ago.
     PURGE = "purge": fn(PurgeRequest) -> PurgeResponse, Hints { idempotent: false, ..Hints::SET };
