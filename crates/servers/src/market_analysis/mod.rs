@@ -168,7 +168,7 @@ impl McpServer for MarketAnalysis {
 }
 
 tools! { MarketAnalysis::NAME;
-    /// Finds arbitrage: lists the cycles of pools that gain now after flash fee, gas and tip, the best first, and which of them can be taken together.
+    /// Finds arbitrage: scans the pools for cycles that gain now after flash fee, gas and tip, lists these opportunities, the best arbitrage first, and says which can be taken together.
     SCAN_OPPORTUNITIES = "scan_opportunities": fn(ScanRequest) -> ScanAnswer, Hints::READ_WORLD;
     /// Takes a cycle apart: each hop's price, fee and impact, the best size and lender, every cost, and why it gains or does not.
     EXPLAIN_OPPORTUNITY = "explain_opportunity": fn(ExplainRequest) -> ExplainAnswer, Hints::READ_WORLD;

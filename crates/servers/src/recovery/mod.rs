@@ -217,7 +217,7 @@ tools! { Recovery::NAME;
     PLAYBOOKS = "playbooks": fn(PlaybooksRequest) -> PlaybooksResponse, Hints::READ;
     /// Runs a shipped playbook as a workflow, under your own role; the incident that it is run for tells how it goes on and ends.
     RUN_PLAYBOOK = "run_playbook": fn(RunPlaybookRequest) -> RunPlaybookResponse, Hints { destructive: true, ..Hints::OPERATE };
-    /// Takes a snapshot of the settings, under a name: alert rules, aliases, price sources, log retention, scripts, workflows.
+    /// Takes a snapshot of the settings, under a name: alerts, aliases, price sources, log retention, scripts, workflows.
     CREATE_SNAPSHOT = "create_snapshot": fn(CreateSnapshotRequest) -> Snapshot, Hints::OPERATE;
     /// Lists the snapshots of settings, newest first.
     LIST_SNAPSHOTS = "list_snapshots": fn(ListSnapshotsRequest) -> ListSnapshotsResponse, Hints::READ;
@@ -233,10 +233,10 @@ tools! { Recovery::NAME;
     BACKUP = "backup": fn(BackupRequest) -> kernel::vault::Contents, Hints::OPERATE.within(COPY_TIME).long();
     /// Lists the backups in the data folder, newest first.
     LIST_BACKUPS = "list_backups": fn(ListBackupsRequest) -> ListBackupsResponse, Hints::READ;
-    /// Verifies a backup: reads it to its end and compares it with what it says of itself; a torn or altered one is refused with the reason.
+    /// Verifies that a backup is intact: reads it to its end and compares it with what it says of itself; a torn or altered one is refused with the reason.
     VERIFY_BACKUP = "verify_backup": fn(NamedBackupRequest) -> kernel::vault::Contents, Hints::READ.within(COPY_TIME).long();
     /// Restores a backup into a new data folder and verifies its audit trail; the running fleet stays as it is, and is then started with the new folder.
     RESTORE = "restore": fn(NamedBackupRequest) -> kernel::vault::Restored, Hints::ADMIN.within(COPY_TIME).long();
-    /// Tests recovery: kills one service for real and measures how long it takes until it serves again.
+    /// A chaos test: kills one service for real and measures how long it takes until it serves again.
     DRILL = "drill": fn(DrillRequest) -> DrillResponse, Hints { destructive: true, ..Hints::OPERATE }.within(RECOVERY_TIME);
 }

@@ -77,7 +77,7 @@ impl McpServer for RiskManagement {
 tools! { RiskManagement::NAME;
     /// Reads the risk limits in force, who set them, when and why, and earlier versions.
     GET_LIMITS = "get_limits": fn(GetLimitsRequest) -> LimitsResponse, Hints::READ;
-    /// Changes the risk limits; what is not named stays. A looser limit needs an administrator.
+    /// Changes the risk limits, raising or lowering them; what is not named stays. A looser limit needs an administrator.
     SET_LIMITS = "set_limits": fn(SetLimitsRequest) -> LimitsResponse, Hints { idempotent: false, ..Hints::SET };
     /// Sets whether trades are made: ACTIVE, REDUCING (only those that reduce exposure) or HALTED. A looser state needs an administrator.
     SET_TRADING_STATE = "set_trading_state": fn(SetTradingStateRequest) -> KillSwitchStateResponse, Hints::SET;

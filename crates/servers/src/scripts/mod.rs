@@ -207,7 +207,7 @@ tools! { Scripts::NAME;
     DELETE_SCRIPT = "delete_script": fn(DeleteScriptRequest) -> DeleteScriptResponse, Hints { idempotent: false, ..Hints::SET };
     /// Runs a script that is kept, in the sandbox, and waits a while for its output.
     RUN_SCRIPT = "run_script": fn(RunScriptRequest) -> ScriptRun, Hints::OPERATE.open_world();
-    /// Runs code once (sh, Python or jq) without keeping it, in the sandbox and without a network, and waits a while for its output.
+    /// Executes code (sh, Python or jq) once without keeping it, in the sandbox and without a network, and waits a while for its output.
     RUN_INLINE = "run_inline": fn(RunInlineRequest) -> ScriptRun, Hints::OPERATE;
     /// Lists the runs of scripts, newest first: of one script, of one caller, in one state.
     RUNS = "runs": fn(RunsRequest) -> RunsResponse, Hints::READ;

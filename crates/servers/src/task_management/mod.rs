@@ -182,9 +182,9 @@ tools! { TaskManagement::NAME;
     LIST_TASKS = "list_tasks": fn(ListTasksRequest) -> TasksResponse, Hints::READ;
     /// Cancels a task: at once if it waits; if it runs, its worker is asked to stop.
     CANCEL_TASK = "cancel_task": fn(TaskName) -> kernel::queue::Task, Hints { idempotent: false, ..Hints::SET };
-    /// Retries a task: lets a dead, cancelled or delayed one begin at once, with new attempts if it had ended.
+    /// Retries a failed task, or one that was cancelled or is delayed: it begins at once, with new attempts if it had ended.
     RETRY_TASK = "retry_task": fn(TaskName) -> kernel::queue::Task, Hints::OPERATE;
-    /// Schedules a task: submits it by cron expression, by interval or once; a schedule of this name is made anew.
+    /// Schedules a task to run by cron expression (every night at three, say), by interval or once, as cron runs jobs; a schedule of this name is made anew.
     SCHEDULE = "schedule": fn(ScheduleRequest) -> ScheduleRow, Hints::SET;
     /// Lists the schedules with their next times.
     LIST_SCHEDULES = "list_schedules": fn(ListSchedulesRequest) -> ListSchedulesResponse, Hints::READ;
