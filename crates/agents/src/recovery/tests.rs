@@ -169,8 +169,8 @@ fn people_are_told_of_settings_that_changed_shortly_before() {
     let all = [new.clone(), same, old.clone()];
     for (subject, opened_ms, listed, want) in [
         ("data-providers", 9_000_000, listed(&[], &[]), None),
-        ("data-providers", 9_000_000, listed(&[old.clone()], &["prices"]), None),
-        ("data-providers", 9_000_000, listed(&[old], &["alerts"]), Some("old")),
+        ("data-providers", 9_000_000, listed(std::slice::from_ref(&old), &["prices"]), None),
+        ("data-providers", 9_000_000, listed(std::slice::from_ref(&old), &["alerts"]), Some("old")),
         ("data-providers", 9_000_000, listed(&all, &["prices"]), None),
         ("data-providers", 8_600_000, listed(&all, &["prices"]), None),
         ("data-providers", 8_599_999, listed(&all, &["prices"]), Some("old")),
