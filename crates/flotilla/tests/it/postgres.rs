@@ -132,7 +132,9 @@ fn a_database_that_dies_is_told_of_and_found_again() {
     let doctor = fleet.cli(&["doctor"]);
     assert!(doctor.code == Some(1) && doctor.out.contains("✗ database: PostgreSQL at "), "{doctor:?}");
     // Whether a key still holds cannot be asked; who needs none is answered by what needs no database.
-    let refused = mcp.call("utilities__keccak256", json!({ "data": "x" })).unwrap_err();
+    let refused = wait_for("what was known of the key is too old", LIMIT, || {
+        mcp.call("utilities__keccak256", json!({ "data": "x" })).err()
+    });
     assert!(refused.starts_with("unavailable: "), "{refused}");
     assert!(nobody.call("utilities__keccak256", json!({ "data": "beside it" })).is_ok());
     let refused = nobody.call("coordination__kv_get", json!({ "key": "k" })).unwrap_err();

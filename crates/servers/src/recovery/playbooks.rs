@@ -198,8 +198,10 @@ impl Recovery {
     /// Writes down that a playbook could not be begun.
     async fn refused(&self, id: &str, by: &str, key: &str, fault: &Fault) -> Result<(), Fault> {
         let moment = self.moment("playbook.refused", &fault.to_string());
+        // Asked for once more, a run that was begun goes on, whatever is wrong with the asking.
+        let over = |one: &PlaybookRun| one.run.is_none() || fault.code == Code::NotFound;
         let refused = self.amend(id, |incident| match incident.playbook(by, key) {
-            Some(one) if one.ended_ms.is_none() => {
+            Some(one) if one.ended_ms.is_none() && over(one) => {
                 one.ended_ms = Some(moment.at_ms);
                 incident.note(moment.clone());
                 Ok(true)

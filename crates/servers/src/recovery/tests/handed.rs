@@ -1,5 +1,7 @@
 //! What is handed on: incidents to people, playbooks to workflows.
 
+use flow::workflow::walk::DATA_BYTES_MAX;
+
 use super::*;
 
 #[tokio::test]
@@ -74,9 +76,10 @@ async fn playbooks_run_as_workflows_under_the_callers_role() {
     let incident = incidents(&bench).await.remove(0);
     assert_eq!((incident.playbooks.len(), incident.playbooks[0].key.as_str()), (1, "k"), "{incident:?}");
     // What is refused stands there too, and does not count as going on.
-    let wrong = json!({ "name": "incident-response", "incident": "inc_00000001", "key": "l" });
+    let long = json!({ "service": "logging", "why": "x".repeat(DATA_BYTES_MAX) });
+    let wrong = json!({ "name": "incident-response", "incident": "inc_00000001", "key": "l", "input": long });
     let said = bench.shown(&operator("ann"), "run_playbook", wrong).await;
-    assert!(said.starts_with("invalid_argument"), "{said}");
+    assert!(said.starts_with("too_large: orchestration.start: the input has "), "{said}");
     let incident: Incident =
         bench.call(&viewer("eve"), INCIDENT, IncidentRequest { id: "inc_00000001".into() }).await.unwrap();
     assert!(incident.playbooks[1].ended_ms.is_some() && incident.playbooks[1].run.is_none(), "{incident:?}");
