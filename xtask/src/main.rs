@@ -8,6 +8,7 @@
 mod cargo;
 mod checks;
 mod command;
+mod containers;
 mod generate;
 mod host;
 mod problem;
@@ -52,6 +53,8 @@ enum Chore {
         /// Which set; all of them when none is named
         set: Option<tools::Set>,
     },
+    /// Start the container system with a Docker engine, and see what is promised of it; needs root, and no registry of images
+    E2eContainers(containers::Asked),
     /// Check the house rules: layers, fences, sizes, module docs, links
     Tidy,
     /// Write the generated files from the built binary
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
             tools::fetch(&repo, &sets)
                 .map(|()| say::line(&format!("the tools in {} are current", repo.tools.display())))
         }
+        Chore::E2eContainers(asked) => containers::run(&repo, &asked),
         Chore::Tidy => tidy::tidy(&repo),
         Chore::Gen { check } => generate::generate(&repo, check),
         Chore::NewServer(new) => skeleton::write(&repo.root, &skeleton::SERVER, &new.name, new.about.as_deref()),

@@ -103,7 +103,8 @@ impl DataDir {
     fn secret(&self, name: &str, make: impl FnOnce() -> String) -> Result<Secret> {
         let path = self.path.join("keys").join(name);
         if !path.exists() {
-            let fresh = path.with_extension(format!("{}.new", std::process::id()));
+            // Not by the process's number: containers that share a folder have the same ones.
+            let fresh = path.with_extension(kernel::ids::new_id("new"));
             self.write_private(&fresh, &make())?;
             // A hard link fails when the name is taken, so whoever is first wins.
             let linked = fs::hard_link(&fresh, &path);
@@ -191,4 +192,30 @@ pub fn is_running(pid: u32) -> bool {
 fn kill_zero(pid: i32) -> bool {
     // SAFETY: signal 0 is never delivered; the call only looks the process up.
     unsafe { libc::kill(pid, 0) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn all_that_begin_at_once_find_the_same_secret() {
+        const COUNT: usize = 16;
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let start = Barrier::new(COUNT);
+        let secret = || {
+            start.wait();
+            data.secret("fleet.key", || kernel::ids::random_token(32)).map(|secret| secret.expose().to_owned())
+        };
+        let found: Vec<String> = thread::scope(|scope| {
+            let all: Vec<_> = (0..COUNT).map(|_| scope.spawn(secret)).collect();
+            all.into_iter().map(|one| one.join().unwrap().unwrap()).collect()
+        });
+        assert!(found.iter().all(|one| *one == found[0]), "{found:?}");
+        assert_eq!(fs::read_dir(folder.path().join("keys")).unwrap().count(), 1, "nothing is left behind");
+    }
 }

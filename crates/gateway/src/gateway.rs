@@ -25,6 +25,9 @@ use crate::upstream::Upstreams;
 use crate::view::View;
 use crate::{names, uris};
 
+/// The mode of a process that runs chosen services of a fleet: which others there are, it does not know.
+pub const SERVE: &str = "serve";
+
 /// `[gateway]` in `flotilla.toml`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -36,6 +36,6 @@ pub mod uris;
 mod view;
 
 pub use coordinator::Coordinator;
-pub use gateway::{Config, Gateway, Setup};
+pub use gateway::{Config, Gateway, SERVE, Setup};
 pub use selector::Selector;
 pub use upstream::{UpstreamSpec, Upstreams};

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use kernel::fleet::Kind;
 use kernel::{Code, Fault};
 use mcp::toolbox::Router;
 use mcp::wire::{Id, Params, Request};
@@ -66,7 +65,7 @@ fn unwrapped<'a>(
             .map_err(|error| RpcError::invalid_params(format!("call_tool takes {{name, arguments}}: {error}")))?;
         let entry = table.get(&wrapped.name).ok_or_else(|| {
             let known = table.entries.iter().filter(|entry| ctx.caller.allows(entry.access));
-            unknown_tool(gateway, table, &wrapped.name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
+            unknown_tool(gateway, &wrapped.name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
         })?;
         if entry.is_call_tool() {
             return Err(RpcError::invalid_params("call_tool cannot call itself"));
@@ -80,14 +79,9 @@ fn unwrapped<'a>(
 }
 
 /// No tool of this name, for this caller, in this view.
-pub(crate) fn unknown_tool(gateway: &Gateway, table: &Table, name: &str, known: &[&str]) -> RpcError {
-    // While a service of ours is being restarted it has no tools; that is no reason to forget that it has them.
-    let of_ours = crate::names::split(name).filter(|(part, _)| gateway.expects(Kind::Server, part));
-    if let Some((service, _)) = of_ours.filter(|(part, _)| !table.parts.iter().any(|there| there.name() == *part)) {
-        return Fault::unavailable(format!("{service} does not serve now"))
-            .hint("its supervisor starts it again, try in a second; service_status says more")
-            .data(json!({ "phase": "route" }))
-            .into();
+pub(crate) fn unknown_tool(gateway: &Gateway, name: &str, known: &[&str]) -> RpcError {
+    if let Some(fault) = crate::names::split(name).and_then(|(service, _)| silent(gateway, &gateway.table(), service)) {
+        return fault.into();
     }
     let near = kernel::limits::nearest(name, known).map(|near| format!("; did you mean `{near}`?"));
     RpcError::invalid_params(format!("unknown tool: {name}{}", near.unwrap_or_default())).data(
@@ -95,14 +89,25 @@ pub(crate) fn unknown_tool(gateway: &Gateway, table: &Table, name: &str, known: 
     )
 }
 
+/// While a server of ours is being started it has no tools; that is no reason to forget that it has them.
+fn silent(gateway: &Gateway, table: &Table, service: &str) -> Option<Fault> {
+    let known = table.entries.iter().any(|entry| entry.part.name() == service);
+    (!known && gateway.may_serve(service)).then(|| {
+        Fault::unavailable(format!("{service} does not serve now"))
+            .hint("its supervisor starts it again, try in a second; service_status says more")
+            .data(json!({ "phase": "route" }))
+    })
+}
+
 /// Agents, workflows and servers' duties reach every tool this way.
 #[async_trait]
 impl Router for Gateway {
     async fn call(&self, server: &str, tool: &str, arguments: Box<RawValue>, ctx: Ctx) -> Result<Reply, Fault> {
         let table = self.table();
-        let entry = table
-            .get(&crate::names::tool(server, tool))
-            .ok_or_else(|| Fault::not_found(format!("no tool {server}.{tool}")))?;
+        let entry = table.get(&crate::names::tool(server, tool)).ok_or_else(|| {
+            let unknown = || Fault::not_found(format!("no tool {server}.{tool}"));
+            silent(self, &table, server).unwrap_or_else(unknown)
+        })?;
         let params = Params::of(&json!({ "name": tool, "arguments": arguments })).map_err(fault_of)?;
         let request = Request { id: Id::Number(0), method: "tools/call".into(), params };
         call(self, &table, entry, request, ctx).await.map_err(fault_of)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use kernel::catalog::SERVICES;
+use kernel::catalog::{self, SERVICES};
 use kernel::fleet::{Instance, Kind};
 use kernel::health::{Check, Report, Status};
 use kernel::offers::{Offer, Offers};
@@ -12,7 +12,7 @@ use kernel::{Code, Fault, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, SERVE};
 use crate::part::Origin;
 use crate::upstream::UpstreamStatus;
 
@@ -363,6 +363,11 @@ impl Gateway {
         let lost = |one: &Instance| one.lost_ms.is_some() && one.kind == kind && one.service == name;
         self.expected.iter().any(|service| service.kind == kind && service.name == name)
             || self.seen.lock().iter().any(lost)
+    }
+
+    /// Whether a server may be there again in a moment: it is expected, or this is one process of a fleet, which does not know the others.
+    pub(crate) fn may_serve(&self, name: &str) -> bool {
+        self.expects(Kind::Server, name) || (self.mode == SERVE && catalog::server_named(name).is_some())
     }
 
     fn seconds_since(&self, ms: UnixMs) -> u64 {

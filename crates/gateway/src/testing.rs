@@ -18,7 +18,7 @@ use mcp::wire::{Id, Params, Request};
 use mcp::{Handler, Link, Reply, RpcError};
 use serde_json::{Value, json};
 
-use crate::gateway::{Config, Gateway, Setup};
+use crate::gateway::{Config, Gateway, SERVE, Setup};
 use crate::remote::Reach;
 use crate::selector::Selector;
 
@@ -54,12 +54,21 @@ impl Bench {
     }
 
     pub(crate) fn with(config: Config) -> Self {
+        Self::made(config, "test")
+    }
+
+    /// That of one process of a fleet, without parts.
+    pub(crate) fn of_one_process() -> Self {
+        Self::made(Config::default(), SERVE)
+    }
+
+    fn made(config: Config, mode: &str) -> Self {
         let world = World::default();
         let setup = Setup {
             config,
             ports: world.ports(),
             shared: shared(&world),
-            mode: "test".into(),
+            mode: mode.into(),
             expected: ["utilities", "logging"].into_iter().filter_map(kernel::catalog::server_named).collect(),
             process: "here".into(),
             reach: Arc::new(Nowhere),

@@ -1,4 +1,4 @@
-//! `init`: `.env` and the container system's secrets, with passwords made at random. What is there is never written over.
+//! `init`: `.env`, the container system's secrets, with passwords made at random, and its settings. What is there is never written over.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -18,7 +18,11 @@ const PRIVATE: u32 = 0o600;
 /// Containers read secrets under users of their own; on this machine the folder keeps others out.
 const SHARED: u32 = 0o644;
 
-/// Write `.env` and docker/secrets with random passwords; what is there stays
+/// The settings of a container system that nobody changed.
+const SETTINGS: &str =
+    "# Settings of every container of the fleet, read at its start. `flotilla config default` prints all there are.\n";
+
+/// Write `.env` and docker/secrets with random passwords, and docker/flotilla.toml; what is there stays
 #[derive(Debug, clap::Args)]
 pub struct Init {
     /// Where: the folder that has docker/
@@ -68,6 +72,7 @@ pub fn prepare(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Fault> {
     for (name, text) in settings.secrets() {
         keep(secrets.join(name), &text, SHARED)?;
     }
+    keep(folder.join("docker/flotilla.toml"), SETTINGS, SHARED)?;
     certificate(&secrets, &settings, &mut keep)?;
     Ok((made, kept))
 }
@@ -112,7 +117,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<bool, Fault> {
         return Ok(false);
     }
     let mut fresh = path.as_os_str().to_owned();
-    fresh.push(format!(".{}.new", std::process::id()));
+    fresh.push(format!(".{}", kernel::ids::new_id("new")));
     let fresh = PathBuf::from(fresh);
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh).map_err(failed)?;

@@ -4,6 +4,7 @@
 //! - What Compose is told to scale has neither a name nor a port of its own on the host.
 //! - Containers run as nobody in particular, on a root that is read-only, without capabilities; etcd alone is root, of its own files only.
 //! - A secret is a file, and only in the containers that need it.
+//! - Every container of the fleet reads the same settings, from one file on the host.
 
 use kernel::catalog::{COORDINATOR, Service};
 use kernel::fleet::Kind;
@@ -97,7 +98,7 @@ fn ports() -> String {
 const HEAD: &str = r#"# @MADE@
 #
 # The whole system: @COUNT@ containers in the profile full, as many as are built; the rest come with what is built next.
-# Before the first start: `flotilla init`, which writes .env and docker/secrets. Then, from the repository's root:
+# Before the first start: `flotilla init`, which writes .env, docker/secrets and docker/flotilla.toml. Then, from the repository's root:
 #
 #   docker compose -f docker/compose/docker-compose.complete.yml up -d
 #   docker compose -f docker/compose/docker-compose.complete.yml up -d --scale mcp-execution=3
@@ -141,6 +142,7 @@ x-fleet: &fleet
   security_opt: ["no-new-privileges:true"]
   tmpfs: ["/tmp:mode=1777,size=64m"]
   volumes: ["fleet_data:/var/lib/flotilla"]
+  configs: [{source: flotilla.toml, target: /var/lib/flotilla/flotilla.toml}]
   secrets: [database_url, redis_url, rabbitmq_url, ethereum_rpc_url]
   networks: [fleet, infrastructure]
   logging: *logging
@@ -165,6 +167,8 @@ services:
     container_name: postgres
     profiles: [full, minimal, dev]
     user: postgres
+    # Every container of the fleet takes up to 7 connections, copies and an old one beside its new one included.
+    command: [postgres, -c, max_connections=500, -c, shared_buffers=256MB]
     environment:
       POSTGRES_USER_FILE: /run/secrets/postgres_user
       POSTGRES_DB_FILE: /run/secrets/postgres_db
@@ -174,7 +178,7 @@ services:
     tmpfs: ["/tmp:mode=1777", "/var/run/postgresql:mode=1777"]
     networks: [infrastructure]
     healthcheck: {<<: *healthcheck, test: [CMD, pg_isready, -q, -h, 127.0.0.1]}
-    deploy: {resources: {limits: {memory: 1G, cpus: "2.0"}}}
+    deploy: {resources: {limits: {memory: 2G, cpus: "2.0"}}}
 
   redis:
     <<: *other
@@ -339,6 +343,10 @@ volumes:
   etcd_data: {name: mcp_etcd_data}
   prometheus_data: {name: mcp_prometheus_data}
   grafana_data: {name: mcp_grafana_data}
+
+# Settings of the whole fleet, as flotilla.toml has them. `flotilla init` makes one that says nothing.
+configs:
+  flotilla.toml: {file: ../flotilla.toml}
 
 # `flotilla init` makes them: files that containers' users may read, in a folder that on the host only its owner may enter.
 secrets:

@@ -32,6 +32,7 @@ use supervisor::Supervisor;
 use unit::{Factory, Unit};
 
 pub use documentation::{agents_documentation, documentation};
+pub use gateway::SERVE;
 pub use parts::kept_in_postgres;
 pub use screen::Screen;
 
@@ -45,9 +46,6 @@ const DRAIN_TIME: Duration = Duration::from_secs(25);
 const DOORS_TIME: Duration = Duration::from_secs(12);
 /// How long services may take to come up before `up` shows how far they are.
 const FIRST_START_TIME: Duration = Duration::from_secs(30);
-
-/// The mode of a process that runs chosen services of a fleet.
-pub const SERVE: &str = "serve";
 
 /// The services a mode starts.
 pub fn services_of(mode: Mode) -> Vec<&'static catalog::Service> {

@@ -111,3 +111,24 @@ fn an_agent_in_a_process_of_its_own_works_through_the_others() {
     fires(&mcp, "again");
     drop((server, second));
 }
+
+#[test]
+fn the_coordinators_own_tools_are_found_from_other_processes() {
+    let home = Home::new("");
+    let coordinator = home.start(&["serve", "master-coordinator", "task-management", "--no-sandbox"]);
+    let _agents = home.start(&["serve", "agent:master-coordinator", "agent:monitoring", "monitoring", "--no-sandbox"]);
+    let mcp = Mcp::new(&format!("{}/mcp", coordinator.screen["coordinator"].as_str().unwrap()), Some(home.key()));
+    wait_for("both agents are known", LIMIT, || {
+        let agents = mcp.call("master-coordinator__list_agents", json!({})).ok()?["agents"].take();
+        (agents.as_array().unwrap().len() == 2).then_some(())
+    });
+    // It asks the coordinator for the agents, and task-management to take a task.
+    let payload = r#"{"task_type":"summary"}"#;
+    let asked = home.cli(&["agent", "submit", "master-coordinator", "assign", payload, "--json"]).json();
+    let task = asked["id"].as_str().unwrap().to_owned();
+    let done = wait_for("the task is handed on", LIMIT, || {
+        let row = home.cli(&["task", "get", &task, "--json"]).json();
+        ["done", "dead"].iter().any(|state| row["state"] == *state).then_some(row)
+    });
+    assert_eq!((&done["state"], &done["result"]["agent"]), (&json!("done"), &json!("monitoring")), "{done}");
+}

@@ -1,5 +1,6 @@
 use expect_test::expect;
-use kernel::Role;
+use kernel::{Code, Role};
+use mcp::toolbox::Router;
 use serde_json::{Value, json};
 
 use super::*;
@@ -149,4 +150,23 @@ async fn a_parts_own_changes_come_through() {
     bench.gateway.local("zebra").unwrap().announce(Change::Resource("loose://x".into()));
     assert_eq!(heard.recv().await.unwrap(), Change::Resource("zebra+loose://x".into()));
     assert_eq!(heard_alone.recv().await.unwrap(), Change::Resource("loose://x".into()));
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_know_the_others_says_of_none_that_its_tools_are_not() {
+    let bench = Bench::of_one_process();
+    bench.add(2);
+    for (tool, expected) in [
+        ("logging__echo", expect!["logging does not serve now"]),
+        ("zebra__ecko", expect!["unknown tool: zebra__ecko; did you mean `zebra__echo`?"]),
+        ("nobody__echo", expect!["unknown tool: nobody__echo"]),
+    ] {
+        let params = json!({ "name": tool, "arguments": {} });
+        let error = bench.ask(Selector::All, Role::Admin, "tools/call", params).await.unwrap_err();
+        expected.assert_eq(&error.message);
+    }
+    // What calls from inside the fleet tries again.
+    let arguments = serde_json::value::to_raw_value(&json!({})).unwrap();
+    let called = bench.gateway.call("logging", "echo", arguments, ctx(Role::Admin)).await;
+    assert_eq!(called.err().map(|fault| fault.code), Some(Code::Unavailable));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Uri};
 use http_body_util::Full;
+use kernel::catalog::COORDINATOR;
 use kernel::fleet::Instance;
 use kernel::limits::BODY_BYTES_MAX;
 use kernel::{Caller, Fault, Tasks};
@@ -34,7 +35,12 @@ impl FleetHost {
     /// # Errors
     /// When its address is not one.
     pub fn of(instance: &Instance, sealer: Sealer, about_us: AboutUs, tasks: Tasks) -> Result<Self, Fault> {
-        let url = format!("{}/mcp", instance.url.trim_end_matches('/'));
+        let base = instance.url.trim_end_matches('/');
+        // At the coordinator's `/mcp` is the whole fleet; its own tools have an address of their own.
+        let url = match instance.service.as_str() {
+            COORDINATOR => format!("{base}/mcp/{COORDINATOR}"),
+            _ => format!("{base}/mcp"),
+        };
         let url: Uri = url.parse().map_err(|error| Fault::invalid(format!("{}: {error}", instance.url)))?;
         let speaker = Speaker::new(sealer);
         let speak_for = move |caller: &Caller| {
