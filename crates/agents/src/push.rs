@@ -40,7 +40,7 @@ pub(crate) fn start(agent: &Arc<Standing>, tasks: &Tasks) {
         let ports = &agent.means.ports;
         let configs = Configs::new(Arc::clone(&ports.store), ports.clock.clone());
         while !stopping.is_cancelled() {
-            let changed = ports.store.changed();
+            let changed = configs.changed();
             let some = round(&agent, &configs).await.unwrap_or_else(|fault| {
                 tracing::warn!(%fault, agent = agent.name, "tasks that somebody wants to hear of cannot be looked at");
                 false

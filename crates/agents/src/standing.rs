@@ -194,12 +194,13 @@ impl Standing {
         let ports = &self.means.ports;
         let topics: BTreeSet<_> =
             self.duties.iter().flat_map(|duty| &duty.when.topics).map(|(topic, _)| *topic).collect();
-        let (wakes, topics) = (!topics.is_empty(), topics.into_iter().collect());
-        let mut follow = Follow::open(Arc::clone(&ports.store), Arc::clone(&ports.bus), self.name, topics).await?;
+        let topics: Vec<&'static str> = topics.into_iter().collect();
+        let mut follow =
+            Follow::open(Arc::clone(&ports.store), Arc::clone(&ports.bus), self.name, topics.clone()).await?;
         let mut due_ms: Vec<UnixMs> = self.duties.iter().map(|duty| self.now_ms() + period_ms(duty)).collect();
         while !stopping.is_cancelled() {
             // Asked for before reading, so that what comes in between is not missed.
-            let published = ports.bus.published();
+            let published = ports.bus.published(&topics);
             let events = follow.read(|event| self.duties.iter().any(|duty| duty.when.wants(event))).await?;
             for (duty, due_ms) in self.duties.iter().zip(&mut due_ms) {
                 let (now_ms, period_ms) = (self.now_ms(), period_ms(duty));
@@ -215,7 +216,7 @@ impl Standing {
                 follow.done().await?;
             }
             tokio::select! {
-                () = published, if wakes => {}
+                () = published => {}
                 () = sleep(LOOK_EVERY) => {}
                 () = stopping.cancelled() => {}
             }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::OnEnd;
 use kernel::breaker::RESET;
 use kernel::bus::{Bus, Event, READ_MAX};
 use kernel::fleet::{CONTROL_TOPIC, Instance, Kind};
+use kernel::{OnEnd, registry};
 
 use crate::gateway::Gateway;
 use crate::remote::{Means, Remote};
@@ -38,7 +38,7 @@ impl Gateway {
         let (fleet, store) = (self.ports.fleet.clone(), self.ports.store.clone());
         self.ports.tasks.spawn("registry follower", OnEnd::StopOwner, async move {
             loop {
-                let nudge = store.changed();
+                let nudge = store.changed(&[registry::SPACE]);
                 let seen = fleet.instances().await;
                 let Some(gateway) = gateway.upgrade() else { return };
                 match seen {
@@ -63,7 +63,7 @@ impl Gateway {
         self.ports.tasks.spawn("resets of breakers", OnEnd::StopOwner, async move {
             let mut after = None;
             loop {
-                let published = bus.published();
+                let published = bus.published(&[CONTROL_TOPIC]);
                 match wishes(&*bus, after).await {
                     Ok((wishes, next)) => {
                         after = Some(next);

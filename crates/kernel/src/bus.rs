@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::signal::Nudge;
 use crate::store::check_size;
 use crate::{Fault, Result, UnixMs};
 
@@ -89,9 +90,9 @@ pub trait Bus: Send + Sync {
     /// Removes events older than `before_ms`. Returns how many.
     async fn forget(&self, before_ms: UnixMs) -> Result<u64>;
 
-    /// Resolves when something may have been published since the call (not since the first poll): from this process at once, from
-    /// others within a second. May resolve early.
-    async fn published(&self);
+    /// Resolves when something may have been published to one of `topics` since the call (not since the first poll): from this process
+    /// at once, from others within a second. May resolve early; without topics it does not.
+    fn published<'a>(&'a self, topics: &[&str]) -> Nudge<'a>;
 }
 
 /// Refuses an event that breaks the rules of [`NewEvent`]; otherwise gives its data as JSON text.

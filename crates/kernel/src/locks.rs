@@ -73,7 +73,7 @@ impl Locks {
         let deadline = Instant::now() + wait;
         loop {
             // Asked for before trying, so that a release in between is not missed.
-            let changed = self.store.changed();
+            let changed = self.store.changed(&[self.space]);
             let holder = match self.try_acquire(name, owner, ttl).await? {
                 Ok(held) => return Ok(held),
                 Err(holder) => holder,

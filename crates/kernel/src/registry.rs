@@ -1,8 +1,6 @@
 //! Where the fleet's services are: each instance stands in the store for as long as somebody says that it lives. Of a service none of
 //! whose instances lives, and none of which said that it leaves, the last one seen is remembered as lost.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +8,7 @@ use crate::catalog::role;
 use crate::clock::timestamp;
 use crate::fleet::Instance;
 use crate::health::Status;
+use crate::signal::Nudge;
 use crate::store::{Expect, LIST_MAX, Store, Write};
 use crate::{Clock, Code, Fault, Result, UnixMs};
 
@@ -119,8 +118,8 @@ impl Registry {
     }
 
     /// Resolves when the list may have changed since this call, ended leases included: a nudge to list again.
-    pub fn changed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        self.store.changed()
+    pub fn changed(&self) -> Nudge<'_> {
+        self.store.changed(&[SPACE])
     }
 
     async fn put(&self, instance: &Instance, ttl: Duration, expect: Expect) -> Result<u64> {

@@ -1,10 +1,13 @@
 //! A nudge to read again: at once for what happens in this process, by looking now and then for what happens in others.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::futures::Notified;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
@@ -13,37 +16,88 @@ use crate::Result;
 /// How often waiters look for what other processes did. All the waiters on one signal look together.
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Announces a number that only grows (a revision, a count of events).
-#[derive(Debug, Default)]
+/// Names share so many bells: who waits for one is now and then woken for another.
+const BELLS: usize = 64;
+
+/// What a wait is until it is over.
+pub type Nudge<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// Announces a number that only grows (a revision, a count of tasks), and what the news is about: who waits for one thing is not woken
+/// for all the others.
+#[derive(Debug)]
 pub struct Signal {
     seen: AtomicU64,
-    raised: Notify,
+    bells: [Notify; BELLS],
     /// When somebody last looked. Whoever holds it looks for all.
     looked: Mutex<Option<Instant>>,
 }
 
+impl Default for Signal {
+    fn default() -> Self {
+        Self { seen: AtomicU64::default(), bells: std::array::from_fn(|_| Notify::new()), looked: Mutex::default() }
+    }
+}
+
 impl Signal {
-    /// Says that the number is now at least `value`; wakes the waiters if that is news.
+    /// Says that the number is now at least `value`; wakes all waiters if that is news.
     pub fn raise(&self, value: u64) {
         if self.seen.fetch_max(value, Ordering::AcqRel) < value {
-            self.raised.notify_waiters();
+            self.wake_all();
         }
+    }
+
+    /// Says that the number is now `value` by news of `names`; wakes who waits for one of them, and everybody when numbers before it
+    /// were not seen.
+    pub fn raise_for<'n>(&self, value: u64, names: impl IntoIterator<Item = &'n str>) {
+        if self.seen.fetch_max(value, Ordering::AcqRel).saturating_add(1) < value {
+            return self.wake_all();
+        }
+        self.wake(names);
+    }
+
+    /// Wakes who waits for one of `names`.
+    pub fn wake<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
+        names.into_iter().for_each(|name| self.bell(name).notify_waiters());
     }
 
     /// Resolves at the first news after this call, even when the future is polled only later. `look` reads the number from where
     /// other processes change it. When it cannot, the waiters wake too: their own reading will meet the fault and handle it.
-    pub fn wait<'a, L, F>(&'a self, look: L) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>
+    pub fn wait<'a, L, F>(&'a self, look: L) -> Nudge<'a>
     where
         L: Fn() -> F + Send + 'a,
         F: Future<Output = Result<u64>> + Send + 'a,
     {
-        let raised = self.raised.notified();
+        self.wait_for(&[""], look)
+    }
+
+    /// The same for news of any of `names`; without names there is none.
+    pub fn wait_for<'a, L, F>(&'a self, names: &[&str], look: L) -> Nudge<'a>
+    where
+        L: Fn() -> F + Send + 'a,
+        F: Future<Output = Result<u64>> + Send + 'a,
+    {
+        let mut rings: Vec<Pin<Box<Notified<'a>>>> =
+            names.iter().map(|name| Box::pin(self.bell(name).notified())).collect();
         Box::pin(async move {
+            let rung = poll_fn(|cx| {
+                let rung = rings.iter_mut().any(|ring| ring.as_mut().poll(cx).is_ready());
+                if rung { Poll::Ready(()) } else { Poll::Pending }
+            });
             tokio::select! {
-                () = raised => {}
+                () = rung => {}
                 () = self.keep_looking(look) => {}
             }
         })
+    }
+
+    fn bell(&self, name: &str) -> &Notify {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        &self.bells[(hasher.finish() % BELLS as u64) as usize]
+    }
+
+    fn wake_all(&self) {
+        self.bells.iter().for_each(Notify::notify_waiters);
     }
 
     async fn keep_looking<F: Future<Output = Result<u64>>>(&self, look: impl Fn() -> F) {
@@ -56,7 +110,7 @@ impl Signal {
             *looked = Some(Instant::now());
             match found {
                 Ok(value) => self.raise(value),
-                Err(_) => self.raised.notify_waiters(),
+                Err(_) => self.wake_all(),
             }
         }
     }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::signal::Nudge;
 use crate::{Fault, Result, UnixMs};
 
 /// Longest value, in bytes.
@@ -120,9 +121,9 @@ pub trait Store: Send + Sync {
     /// most `limit` (≤ [`LIST_MAX`]), except that a commit is never cut in two. Deletions are forgotten after an hour.
     async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>>;
 
-    /// Resolves when something may have changed since the call (not since the first poll): a nudge to read again, from this process
-    /// at once, from others within a second. May resolve early.
-    async fn changed(&self);
+    /// Resolves when something in one of `spaces` may have changed since the call (not since the first poll): a nudge to read again, from
+    /// this process at once, from others within a second. May resolve early; without spaces it does not.
+    fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a>;
 }
 
 /// Refuses writes past the limits, and those that no backend could keep.

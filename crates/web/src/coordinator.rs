@@ -246,7 +246,7 @@ fn follow(bus: Arc<dyn Bus>, topic: String, after: u64) -> impl Stream<Item = Re
     stream::unfold((bus, topic, after), |(bus, topic, after)| async move {
         loop {
             match bus.read(&topic, after, PAGE).await {
-                Ok(events) if events.is_empty() => bus.published().await,
+                Ok(events) if events.is_empty() => bus.published(&[&topic]).await,
                 Ok(events) => {
                     let last = events.last().map_or(after, |event| event.seq);
                     let page: Vec<_> = events

@@ -4,6 +4,7 @@
 //! A transaction holds off every other writer of its [`Part`] from its start: what it reads, nobody changes before it commits. SQLite has one
 //! writer anyhow; on PostgreSQL it is a lock for each part, held until the transaction ends.
 
+mod connections;
 mod insert;
 pub(crate) mod postgres;
 mod reach;
@@ -12,10 +13,9 @@ pub(crate) mod sqlite;
 
 use std::sync::Arc;
 
-use kernel::{Clock, Fault, Result};
-use sqlx::SqliteTransaction;
-
+use connections::Taken;
 pub(crate) use insert::Insert;
+use kernel::{Clock, Fault, Result};
 use sql::Answer;
 pub(crate) use sql::{Row, Statement, sql};
 
@@ -94,7 +94,7 @@ impl Db {
 
 /// A transaction. Dropped without [`Tx::commit`], nothing of it was.
 pub(crate) enum Tx {
-    Sqlite(SqliteTransaction<'static>),
+    Sqlite(Taken),
     Postgres(postgres::Transaction),
 }
 
@@ -110,7 +110,7 @@ impl Tx {
     /// Runs several statements that have no values.
     async fn batch(&mut self, statements: &'static str) -> Result<()> {
         match self {
-            Self::Sqlite(tx) => sqlx::raw_sql(statements).execute(&mut **tx).await.map(drop).map_err(sqlite::fault),
+            Self::Sqlite(tx) => tx.batch(statements).await.map_err(sqlite::fault),
             Self::Postgres(tx) => tx.batch(statements).await,
         }
     }
@@ -152,7 +152,7 @@ impl On<'_> {
         match self {
             Self::Readers(Db { kind: Kind::Sqlite(file), .. }) => file.read(statement).await,
             Self::Writer(Db { kind: Kind::Sqlite(file), .. }) => file.write(statement).await,
-            Self::Tx(Tx::Sqlite(tx)) => statement.on_sqlite(tx).await.map_err(sqlite::fault),
+            Self::Tx(Tx::Sqlite(tx)) => tx.run(statement).await.map_err(sqlite::fault),
             Self::Readers(Db { kind: Kind::Postgres(server), .. }) => server.read(statement).await,
             Self::Writer(Db { kind: Kind::Postgres(server), part }) => {
                 let mut tx = server.begin(*part).await?;

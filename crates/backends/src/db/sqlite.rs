@@ -4,38 +4,40 @@
 //! statement anew for every call, which costs more than most of them do.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::{Clock, Fault, Result};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteTransaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
 
-use super::Tx;
+use super::connections::{Connections, Taken};
 use super::sql::{Answer, Statement};
+use super::{Tx, sql};
 
 /// How long a writer waits for another process's transaction, or for its turn in this one.
 const BUSY: Duration = Duration::from_secs(10);
-/// Pages of 4 KiB the write-ahead log holds before a commit also moves them into the file.
-const CHECKPOINT_PAGES: &str = "4000";
+/// Bytes the write-ahead log holds before a commit also moves them into the file.
+const CHECKPOINT_BYTES: u32 = 16 << 20;
 
 /// How a file is opened.
 pub(crate) struct Opening<'a> {
     pub(crate) path: &'a Path,
     pub(crate) synchronous: SqliteSynchronous,
     pub(crate) readers: u32,
+    /// Bytes of a page of a new file; one that is there keeps its own.
+    pub(crate) page_bytes: u32,
     /// Whether to make the file when it is not there.
     pub(crate) create: bool,
-    /// Connections close when unused for so long; `None` keeps them.
-    pub(crate) idle: Option<Duration>,
     /// The schema's versions, oldest first. What stands there never changes; a change is a new version.
     pub(crate) schema: &'static [&'static str],
 }
 
 /// An open file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct File {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    writer: Arc<Connections>,
+    readers: Arc<Connections>,
 }
 
 impl File {
@@ -46,22 +48,15 @@ impl File {
             .synchronous(opening.synchronous)
             .foreign_keys(true)
             .busy_timeout(BUSY)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .page_size(opening.page_bytes)
+            .pragma("wal_autocheckpoint", (CHECKPOINT_BYTES / opening.page_bytes).to_string())
             .pragma("journal_size_limit", "67108864")
             // Statements would be logged into the log store, whose statements would be logged.
             .disable_statement_logging();
         let writer = readers.clone().create_if_missing(opening.create).journal_mode(SqliteJournalMode::Wal);
-        let pool = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(BUSY)
-                .idle_timeout(opening.idle)
-                .max_lifetime(None)
-                .test_before_acquire(false)
-        };
         let file = Self {
-            writer: pool(1).connect_lazy_with(writer),
-            readers: pool(opening.readers).connect_lazy_with(readers.pragma("query_only", "on")),
+            writer: Connections::new(writer, 1),
+            readers: Connections::new(readers.pragma("query_only", "on"), opening.readers),
         };
         // A file that is as it should be, as most are, is opened without waiting for whoever writes it.
         if file.version().await.is_ok_and(|version| version == opening.schema.len()) {
@@ -78,16 +73,16 @@ impl File {
     }
 
     async fn version(&self) -> Result<usize> {
-        let version: i64 = sqlx::query_scalar("SELECT MAX(version) FROM schema_versions")
-            .fetch_one(&self.readers)
-            .await
-            .map_err(fault)?;
-        Ok(usize::try_from(version).unwrap_or(usize::MAX))
+        let answer = self.read(sql("SELECT MAX(version) FROM schema_versions")).await?;
+        let version: Option<i64> = answer.rows.first().map(|row| row.get(0)).transpose()?.flatten();
+        Ok(version.and_then(|version| usize::try_from(version).ok()).unwrap_or(0))
     }
 
     /// Begins a transaction that holds the file's write lock from the start: what it reads, nobody changes before it commits.
-    pub(super) async fn begin(&self) -> Result<SqliteTransaction<'static>> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)
+    pub(super) async fn begin(&self) -> Result<Taken> {
+        let mut connection = self.writer.take(BUSY).await.map_err(fault)?;
+        connection.begin().await.map_err(fault)?;
+        Ok(connection)
     }
 
     /// Runs what only reads.
@@ -107,9 +102,9 @@ impl File {
     }
 }
 
-async fn on(pool: &SqlitePool, statement: Statement<'_>) -> Result<Answer> {
-    let mut connection = pool.acquire().await.map_err(fault)?;
-    statement.on_sqlite(&mut connection).await.map_err(fault)
+async fn on(connections: &Arc<Connections>, statement: Statement<'_>) -> Result<Answer> {
+    let mut connection = connections.take(BUSY).await.map_err(fault)?;
+    connection.run(statement).await.map_err(fault)
 }
 
 /// Copies a database as it is at one moment, whoever writes it meanwhile, to a file that is not there yet.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kernel::{Clock, Result, clock};
 use sqlx::sqlite::SqliteSynchronous;
@@ -13,8 +13,10 @@ use crate::db::Db;
 use crate::db::sqlite::{File, Opening, io_fault};
 use crate::sqlite::make_private_dir;
 
-/// Connections to a day nobody asks about are closed after this.
+/// A day that nobody asked about for so long is closed when somebody asks about any.
 const IDLE: Duration = Duration::from_secs(60);
+/// Bytes of a page: lines come by the thousand.
+const PAGE_BYTES: u32 = 4_096;
 /// Connections that read one day.
 const READERS: u32 = 2;
 
@@ -63,7 +65,21 @@ pub(super) const ADD_TO_MINUTE: &str = "ON CONFLICT (minute, service, level) DO 
 pub(super) struct Days {
     folder: PathBuf,
     clock: Clock,
-    open: Mutex<BTreeMap<i64, Db>>,
+    open: Mutex<BTreeMap<i64, Open>>,
+}
+
+struct Open {
+    db: Db,
+    used: Instant,
+}
+
+/// The day's file, if it is open. Closes those that nobody asks about; who still reads one does so to the end.
+fn opened(open: &mut BTreeMap<i64, Open>, day: i64) -> Option<Db> {
+    if let Some(open) = open.get_mut(&day) {
+        open.used = Instant::now();
+    }
+    open.retain(|_, open| open.used.elapsed() < IDLE);
+    open.get(&day).map(|open| open.db.clone())
 }
 
 impl Days {
@@ -97,8 +113,8 @@ impl Days {
     /// The day's file, made if it is not there.
     pub(super) async fn to_write(&self, day: i64) -> Result<Db> {
         let mut open = self.open.lock().await;
-        if let Some(db) = open.get(&day).filter(|_| self.exists(day)) {
-            return Ok(db.clone());
+        if let Some(db) = opened(&mut open, day).filter(|_| self.exists(day)) {
+            return Ok(db);
         }
         // Nobody may still be writing to the day before once this one exists.
         let before = self.list()?.into_iter().rfind(|before| *before < day);
@@ -111,7 +127,7 @@ impl Days {
             None => None,
         };
         let db = self.connect(day, true).await?;
-        open.insert(day, db.clone());
+        open.insert(day, Open { db: db.clone(), used: Instant::now() });
         Ok(db)
     }
 
@@ -122,11 +138,14 @@ impl Days {
             open.remove(&day);
             return Ok(None);
         }
-        if let Some(db) = open.get(&day) {
-            return Ok(Some(db.clone()));
+        if let Some(db) = opened(&mut open, day) {
+            return Ok(Some(db));
         }
         match self.connect(day, false).await {
-            Ok(db) => Ok(Some(open.entry(day).or_insert(db).clone())),
+            Ok(db) => {
+                open.insert(day, Open { db: db.clone(), used: Instant::now() });
+                Ok(Some(db))
+            }
             // Removed in the meantime.
             Err(_) if !self.exists(day) => Ok(None),
             Err(fault) => Err(fault),
@@ -138,8 +157,8 @@ impl Days {
             path: &self.path(day),
             synchronous: SqliteSynchronous::Normal,
             readers: READERS,
+            page_bytes: PAGE_BYTES,
             create,
-            idle: Some(IDLE),
             schema: VERSIONS,
         };
         File::open(&opening, &self.clock).await.map(Db::from)
@@ -162,7 +181,7 @@ impl Days {
     /// Removes the day's file. False when it was gone already.
     pub(super) async fn remove(&self, day: i64) -> Result<bool> {
         let open = self.open.lock().await.remove(&day);
-        if let Some(db) = open {
+        if let Some(Open { db, .. }) = open {
             db.close().await;
         }
         let mut removed = false;
@@ -178,7 +197,7 @@ impl Days {
 
     pub(super) async fn close(&self) {
         let open = std::mem::take(&mut *self.open.lock().await);
-        for db in open.into_values() {
+        for Open { db, .. } in open.into_values() {
             db.close().await;
         }
     }

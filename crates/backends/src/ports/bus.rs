@@ -1,14 +1,13 @@
 //! The bus in the database.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use kernel::bus::{self, Bus, Event, NewEvent, Topic};
-use kernel::signal::Signal;
+use kernel::signal::{Nudge, Signal};
 use kernel::{Clock, Fault, Result, UnixMs};
+use parking_lot::Mutex;
 
-use super::counter;
 use crate::db::{Db, limit as bound_limit, signed, sql, unsigned};
 
 /// Events one transaction removes: publishers wait no longer than that takes.
@@ -19,11 +18,33 @@ pub(super) struct DbBus {
     db: Db,
     clock: Clock,
     published: Signal,
+    /// How far each topic was when somebody here last published to it, or looked.
+    reached: Mutex<HashMap<String, u64>>,
 }
 
 impl DbBus {
     pub(super) fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, published: Signal::default() }
+        Self { db, clock, published: Signal::default(), reached: Mutex::default() }
+    }
+
+    /// Wakes who waits for a topic that has gone further.
+    fn reach(&self, topics: impl IntoIterator<Item = (String, u64)>) {
+        let mut reached = self.reached.lock();
+        for (topic, seq) in topics {
+            let had = reached.get(&topic).copied().unwrap_or(0);
+            if had < seq {
+                self.published.wake([topic.as_str()]);
+                reached.insert(topic, seq);
+            }
+        }
+    }
+
+    /// Looks for what other processes published.
+    async fn look(&self) -> Result<u64> {
+        let topics: Vec<(String, i64)> = sql("SELECT name, last_seq FROM topics").all(self.db.readers()).await?;
+        self.reach(topics.into_iter().map(|(name, last)| (name, unsigned(last))));
+        // Each topic was told by itself.
+        Ok(0)
     }
 }
 
@@ -42,30 +63,19 @@ fn event(topic: &str, (seq, kind, source, at_ms, trace_id, data): EventRow) -> R
 impl Bus for DbBus {
     async fn publish(&self, event: NewEvent) -> Result<u64> {
         let data = bus::check_event(&event)?;
-        let at_ms = self.clock.now_ms();
-        let mut tx = self.db.begin().await?;
-        let (total,): (i64,) =
-            sql("UPDATE counters SET value = value + 1 WHERE name = 'published' RETURNING value").one(&mut tx).await?;
-        let (seq,): (i64,) = sql("INSERT INTO topics (name, last_seq, last_at_ms) VALUES ($1, 1, $2)
-             ON CONFLICT (name) DO UPDATE SET last_seq = topics.last_seq + 1, last_at_ms = excluded.last_at_ms
-             RETURNING last_seq")
+        // A trigger moves the topic on, so that it is one statement.
+        let insert = sql("INSERT INTO events (topic, seq, kind, source, at_ms, trace_id, data)
+             VALUES ($1, COALESCE((SELECT last_seq FROM topics WHERE name = $1), 0) + 1, $2, $3, $4, $5, $6) RETURNING seq")
         .bind(&event.topic)
-        .bind(at_ms)
-        .one(&mut tx)
-        .await?;
-        sql("INSERT INTO events (topic, seq, kind, source, at_ms, trace_id, data) VALUES ($1, $2, $3, $4, $5, $6, $7)")
-            .bind(event.topic)
-            .bind(seq)
-            .bind(event.kind)
-            .bind(event.source)
-            .bind(at_ms)
-            .bind(event.trace_id)
-            .bind(data)
-            .run(&mut tx)
-            .await?;
-        tx.commit().await?;
-        self.published.raise(unsigned(total));
-        Ok(unsigned(seq))
+        .bind(event.kind)
+        .bind(event.source)
+        .bind(self.clock.now_ms())
+        .bind(event.trace_id)
+        .bind(data);
+        let (seq,): (i64,) = insert.one(self.db.writer()).await?;
+        let seq = unsigned(seq);
+        self.reach([(event.topic, seq)]);
+        Ok(seq)
     }
 
     async fn read(&self, topic: &str, after: u64, limit: usize) -> Result<Vec<Event>> {
@@ -110,11 +120,7 @@ impl Bus for DbBus {
         }
     }
 
-    fn published<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
-    where
-        'life0: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.published.wait(|| counter(&self.db, "published"))
+    fn published<'a>(&'a self, topics: &[&str]) -> Nudge<'a> {
+        self.published.wait_for(topics, || self.look())
     }
 }

@@ -1,19 +1,43 @@
 //! The store in the database.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use kernel::signal::Signal;
+use kernel::signal::{Nudge, Signal};
 use kernel::store::{self, COMMIT_MAX, Change, DELETION_KEPT_MS, Entry, Expect, Store, Write};
-use kernel::{Clock, Result, UnixMs};
+use kernel::{Clock, Fault, Result, UnixMs};
 
 use super::counter;
 use crate::db::{Db, Tx, limit as bound_limit, signed, sql, unsigned};
 
 /// How often a committing process also removes what has expired and what was deleted long ago, in milliseconds.
 const TIDY_EVERY_MS: i64 = 10_000;
+
+/// One entry: $1 space, $2 key, $3 value, $4 now, $5 when it expires, $6 the revision expected (see [`expected`]). Triggers move the store's
+/// revision on, so that it is one statement.
+const PUT: &str = "INSERT INTO entries (space, key, value, revision, updated_ms, expires_ms)
+     SELECT $1, $2, $3, (SELECT c.value + 1 FROM counters AS c WHERE c.name = 'revision'), $4, $5
+     WHERE $6 < 0 OR $6 = COALESCE((SELECT n.revision FROM entries AS n WHERE n.space = $1 AND n.key = $2
+         AND n.value IS NOT NULL AND (n.expires_ms IS NULL OR n.expires_ms > $4)), 0)
+     ON CONFLICT (space, key) DO UPDATE SET value = excluded.value, revision = excluded.revision,
+     updated_ms = excluded.updated_ms, expires_ms = excluded.expires_ms RETURNING revision";
+
+/// Any writes: $1 them, as `[space, key, value, expires, expected]`, $2 now. A deletion leaves a row without a value, where there was one.
+const COMMIT: &str = "INSERT INTO entries (space, key, value, revision, updated_ms, expires_ms)
+     SELECT w.space, w.key, w.value, (SELECT c.value + 1 FROM counters AS c WHERE c.name = 'revision'), $2, w.expires_ms
+     FROM (SELECT e.value ->> 0 AS space, e.value ->> 1 AS key, e.value ->> 2 AS value, CAST(e.value ->> 3 AS BIGINT) AS expires_ms
+           FROM json_each($1) AS e) AS w
+     WHERE NOT EXISTS (
+         SELECT 1 FROM (SELECT e.value ->> 0 AS space, e.value ->> 1 AS key, CAST(e.value ->> 4 AS BIGINT) AS expected
+                        FROM json_each($1) AS e) AS x
+         WHERE x.expected >= 0 AND x.expected <> COALESCE((SELECT n.revision FROM entries AS n
+             WHERE n.space = x.space AND n.key = x.key
+             AND n.value IS NOT NULL AND (n.expires_ms IS NULL OR n.expires_ms > $2)), 0))
+     AND (w.value IS NOT NULL OR EXISTS (
+         SELECT 1 FROM entries AS had WHERE had.space = w.space AND had.key = w.key AND had.value IS NOT NULL))
+     ON CONFLICT (space, key) DO UPDATE SET value = excluded.value, revision = excluded.revision,
+     updated_ms = excluded.updated_ms, expires_ms = excluded.expires_ms RETURNING revision";
 
 /// See the module.
 pub(super) struct DbStore {
@@ -34,7 +58,20 @@ impl DbStore {
         Self { db, clock, changed: Signal::default(), tidied_ms: AtomicI64::new(UnixMs::MIN) }
     }
 
-    async fn commit_once(&self, writes: &[Write], now_ms: UnixMs) -> Result<u64> {
+    /// The commit in one statement, which is the usual case. `None` when it wrote nothing: an expectation does not hold, or there is nothing
+    /// of what it deletes.
+    async fn commit_at_once(&self, writes: &[Write], now_ms: UnixMs) -> Result<Option<i64>> {
+        let statement = match writes {
+            [Write { space, key, value: Some(value), expect, expires_ms }] => {
+                sql(PUT).bind(space).bind(key).bind(value).bind(now_ms).bind(*expires_ms).bind(expected(*expect))
+            }
+            _ => sql(COMMIT).bind(rows(writes)?).bind(now_ms),
+        };
+        Ok(statement.maybe(self.db.writer()).await?.map(|(revision,): (i64,)| revision))
+    }
+
+    /// The commit step by step, which says what is in its way.
+    async fn commit_by_steps(&self, writes: &[Write], now_ms: UnixMs) -> Result<i64> {
         let mut tx = self.db.begin().await?;
         for write in writes.iter().filter(|write| write.expect != Expect::Any) {
             check(&mut tx, write, now_ms).await?;
@@ -43,8 +80,7 @@ impl DbStore {
         for write in writes {
             apply(&mut tx, write, revision, now_ms).await?;
         }
-        tx.commit().await?;
-        Ok(unsigned(revision))
+        tx.commit().await.map(|()| revision)
     }
 
     /// Turns what has expired into deletions, each batch at its own revision, so that whoever follows the changes learns of it.
@@ -53,17 +89,17 @@ impl DbStore {
         while self.any_expired(now_ms).await? {
             let mut tx = self.db.begin().await?;
             let revision = next_revision(&mut tx).await?;
-            sql(
+            let swept: Vec<(String,)> = sql(
                 "UPDATE entries SET value = NULL, expires_ms = NULL, revision = $1, updated_ms = $2 WHERE (space, key) IN
-                 (SELECT space, key FROM entries WHERE expires_ms <= $2 ORDER BY expires_ms LIMIT $3 + 0)",
+                 (SELECT space, key FROM entries WHERE expires_ms <= $2 ORDER BY expires_ms LIMIT $3 + 0) RETURNING space",
             )
             .bind(revision)
             .bind(now_ms)
             .bind(bound_limit(COMMIT_MAX))
-            .run(&mut tx)
+            .all(&mut tx)
             .await?;
             tx.commit().await?;
-            self.changed.raise(unsigned(revision));
+            self.changed.raise_for(unsigned(revision), names(swept.iter().map(|(space,)| space)));
         }
         Ok(())
     }
@@ -103,6 +139,29 @@ impl DbStore {
         self.sweep().await?;
         counter(&self.db, "revision").await
     }
+}
+
+/// The revision an entry must have: 0 when it must not be there, negative when it does not matter.
+fn expected(expect: Expect) -> i64 {
+    match expect {
+        Expect::Any => -1,
+        Expect::Absent => 0,
+        Expect::Revision(revision) => signed(revision),
+    }
+}
+
+fn rows(writes: &[Write]) -> Result<String> {
+    let row = |write: &Write| {
+        let Write { space, key, value, expect, expires_ms } = write;
+        let expires_ms = expires_ms.filter(|_| value.is_some());
+        serde_json::json!([space, key, value, expires_ms, expected(*expect)])
+    };
+    let rows: Vec<_> = writes.iter().map(row).collect();
+    serde_json::to_string(&rows).map_err(|error| Fault::internal(format!("writes: {error}")))
+}
+
+fn names<'a>(spaces: impl Iterator<Item = &'a String>) -> BTreeSet<&'a str> {
+    spaces.map(String::as_str).collect()
 }
 
 async fn next_revision(tx: &mut Tx) -> Result<i64> {
@@ -190,8 +249,12 @@ impl Store for DbStore {
     async fn commit(&self, writes: Vec<Write>) -> Result<u64> {
         store::check_writes(&writes)?;
         let now_ms = self.clock.now_ms();
-        let revision = self.commit_once(&writes, now_ms).await?;
-        self.changed.raise(revision);
+        let revision = match self.commit_at_once(&writes, now_ms).await? {
+            Some(revision) => revision,
+            None => self.commit_by_steps(&writes, now_ms).await?,
+        };
+        let revision = unsigned(revision);
+        self.changed.raise_for(revision, names(writes.iter().map(|write| &write.space)));
         self.tidy(now_ms).await;
         Ok(revision)
     }
@@ -217,11 +280,7 @@ impl Store for DbStore {
         Ok(if limit == 0 { Vec::new() } else { rows.into_iter().map(change).collect() })
     }
 
-    fn changed<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
-    where
-        'life0: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.changed.wait(|| self.look())
+    fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
+        self.changed.wait_for(spaces, || self.look())
     }
 }

@@ -2,7 +2,8 @@
 //! row by row is done here once for a statement, for all its rows.
 
 /// Oldest first. What stands here never changes; a change is a new version.
-pub(super) const VERSIONS: &[&str] = &[r#"
+pub(super) const VERSIONS: &[&str] = &[
+    r#"
     -- SQLite's word, so that statements are the same in both.
     CREATE FUNCTION json_each(elements TEXT) RETURNS TABLE (value JSON) LANGUAGE SQL IMMUTABLE
         AS $$ SELECT json_array_elements(elements::json) $$;
@@ -204,4 +205,21 @@ pub(super) const VERSIONS: &[&str] = &[r#"
         RETURN NEW;
     END $$;
     CREATE TRIGGER task_type_new BEFORE INSERT ON task_types FOR EACH ROW EXECUTE FUNCTION task_type_new();
-"#];
+"#,
+    // What follows from an event and from an entry, so that publishing and committing are one statement each.
+    r#"
+    DELETE FROM counters WHERE name = 'published';
+    CREATE FUNCTION event_published() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO topics (name, last_seq, last_at_ms) VALUES (NEW.topic, NEW.seq, NEW.at_ms)
+            ON CONFLICT (name) DO UPDATE SET last_seq = excluded.last_seq, last_at_ms = excluded.last_at_ms;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER event_published BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION event_published();
+
+    CREATE FUNCTION entry_written() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+        UPDATE counters SET value = NEW.revision WHERE name = 'revision' AND value < NEW.revision;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER entry_written AFTER INSERT OR UPDATE OF revision ON entries FOR EACH ROW EXECUTE FUNCTION entry_written();
+"#,
+];

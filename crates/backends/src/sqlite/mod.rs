@@ -16,6 +16,9 @@ use crate::db::sqlite::{File, Opening, io_fault};
 /// The file's name in the data folder.
 pub const FILE: &str = "flotilla.db";
 
+/// Bytes of a page. A commit writes every page it touches, and what this file gets is small commits that touch many.
+const PAGE_BYTES: u32 = 1_024;
+
 /// How the database is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -77,8 +80,8 @@ pub async fn open(config: &Config, data_dir: &Path, clock: Clock) -> Result<Data
         path: &path,
         synchronous: config.synchronous.sqlite(),
         readers: config.readers,
+        page_bytes: PAGE_BYTES,
         create: true,
-        idle: None,
         schema: schema::VERSIONS,
     };
     let file = File::open(&opening, &clock).await?;

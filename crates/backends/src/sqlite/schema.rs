@@ -179,4 +179,18 @@ pub(super) const VERSIONS: &[&str] = &[
         SELECT RAISE(ABORT, 'too many types of task');
     END;
 ",
+    // What follows from an event and from an entry, so that publishing and committing are one statement each.
+    "
+    DELETE FROM counters WHERE name = 'published';
+    CREATE TRIGGER event_published BEFORE INSERT ON events BEGIN
+        INSERT INTO topics (name, last_seq, last_at_ms) VALUES (NEW.topic, NEW.seq, NEW.at_ms)
+            ON CONFLICT (name) DO UPDATE SET last_seq = excluded.last_seq, last_at_ms = excluded.last_at_ms;
+    END;
+    CREATE TRIGGER entry_made AFTER INSERT ON entries BEGIN
+        UPDATE counters SET value = NEW.revision WHERE name = 'revision' AND value < NEW.revision;
+    END;
+    CREATE TRIGGER entry_changed AFTER UPDATE OF revision ON entries BEGIN
+        UPDATE counters SET value = NEW.revision WHERE name = 'revision' AND value < NEW.revision;
+    END;
+",
 ];

@@ -106,8 +106,18 @@ async fn malformed_events_are_refused(kit: Kit) {
 }
 
 async fn waiters_are_nudged(kit: Kit) {
-    let here = kit.bus.published();
-    let there = kit.other.bus.published();
+    let here = kit.bus.published(&["s", "t"]);
+    let there = kit.other.bus.published(&["t"]);
     publish(&kit.bus, "t").await;
     soon(async { tokio::join!(here, there) }).await;
+    // Who waits for something else, or for nothing, is left alone.
+    let (elsewhere, nothing) = (kit.bus.published(&["elsewhere"]), kit.bus.published(&[]));
+    let heard = kit.bus.published(&["t"]);
+    publish(&kit.bus, "t").await;
+    tokio::select! {
+        biased;
+        () = elsewhere => panic!("woken by another topic"),
+        () = nothing => panic!("woken by nothing"),
+        () = heard => {}
+    }
 }

@@ -221,17 +221,27 @@ async fn limits_are_refused(kit: Kit) {
 
 async fn waiters_are_nudged(kit: Kit) {
     // A change between the call and the first poll counts.
-    let here = kit.store.changed();
-    let there = kit.other.store.changed();
+    let here = kit.store.changed(&["r", "s"]);
+    let there = kit.other.store.changed(&["s"]);
     put(&kit.store, "k", "v").await;
     soon(async { tokio::join!(here, there) }).await;
+    // Who waits for something else, or for nothing, is left alone.
+    let (elsewhere, nothing) = (kit.store.changed(&["elsewhere"]), kit.store.changed(&[]));
+    let heard = kit.store.changed(&["s"]);
+    put(&kit.store, "k", "w").await;
+    tokio::select! {
+        biased;
+        () = elsewhere => panic!("woken by another space"),
+        () = nothing => panic!("woken by nothing"),
+        () = heard => {}
+    }
     // So does an expiry, although nobody writes.
     kit.store.commit(vec![Write::put("s", "k", "v").expiring_at(START_MS + 10)]).await.unwrap();
     let revision = kit.store.get("s", "k").await.unwrap().unwrap().revision;
     kit.clock.advance_ms(10);
     soon(async {
         while kit.store.changes("s", "k", revision, 1).await.unwrap().is_empty() {
-            kit.store.changed().await;
+            kit.store.changed(&["s"]).await;
         }
     })
     .await;

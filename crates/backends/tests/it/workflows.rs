@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use flow::workflow::history::Effect;
 use flow::workflow::{Engine, EngineConfig};
 use kernel::bus::READ_MAX;
 use kernel::fake::World;
+use kernel::signal::Nudge;
 use kernel::store::{Change, Entry, Store, Write};
 use kernel::{Caller, Clock, Ports, Result, Role, Tasks};
 use serde_json::{Value, json};
@@ -108,13 +108,8 @@ impl Store for Ends {
         self.inner.changes(space, prefix, revision, limit).await
     }
 
-    // Not `async`: it is to wait from the call on, not from the first poll.
-    fn changed<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
-    where
-        'life0: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.inner.changed()
+    fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
+        self.inner.changed(spaces)
     }
 }
 

@@ -9,7 +9,7 @@ use super::world::{Sandbox, sandbox};
 /// Reads the bus until the tracker has published block `number`, by an event from place `after` on.
 async fn events_until(sandbox: &Sandbox, after: u64, done: impl Fn(&Event) -> bool) -> Vec<Event> {
     loop {
-        let changed = sandbox.world.bus.published();
+        let changed = sandbox.world.bus.published(&[CHAIN_TOPIC]);
         let events = sandbox.world.bus.read(CHAIN_TOPIC, after, 1_000).await.unwrap();
         if events.iter().any(&done) {
             return events;

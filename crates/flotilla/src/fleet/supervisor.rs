@@ -129,7 +129,7 @@ impl Supervisor {
                 }
             };
             if wishes.is_empty() {
-                self.bus.published().await;
+                self.bus.published(&[CONTROL_TOPIC]).await;
                 continue;
             }
             for wish in wishes {

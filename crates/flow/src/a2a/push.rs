@@ -7,6 +7,7 @@ use std::sync::Arc;
 use a2a::{StreamResponse, TaskPushNotificationConfig};
 use http::Uri;
 use kernel::queue::{State, Task, TaskId};
+use kernel::signal::Nudge;
 use kernel::store::{Expect, LIST_MAX, Store, Write};
 use kernel::{Clock, Code, Fault, Result, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,11 @@ impl Stand {
 }
 
 impl Configs {
+    /// Resolves when a config may have changed since this call: a nudge to look again.
+    pub fn changed(&self) -> Nudge<'_> {
+        self.store.changed(&[SPACE])
+    }
+
     /// The configs in `store`.
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
         Self { store, clock }

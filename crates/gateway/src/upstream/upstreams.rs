@@ -270,7 +270,7 @@ impl Upstreams {
         let stopping = self.tasks.stopping();
         let mut pins_seen = specs_seen;
         loop {
-            let changed = self.store.changed();
+            let changed = self.store.changed(&[SPACE, pins::SPACE]);
             if let Err(fault) = self.catch_up(&mut specs_seen, &mut pins_seen).await {
                 tracing::warn!(%fault, "changes of upstreams cannot be read");
             }

@@ -1,14 +1,12 @@
 //! The bus made of memory.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::bus::{self, Bus, Event, NewEvent, Topic};
-use crate::signal::Signal;
+use crate::signal::{Nudge, Signal};
 use crate::{Clock, Result, UnixMs};
 
 /// See the module.
@@ -39,16 +37,16 @@ impl Bus for MemoryBus {
         bus::check_event(&event)?;
         let at_ms = self.clock.now_ms();
         let NewEvent { topic, kind, source, trace_id, data } = event;
-        let (seq, total) = {
+        let seq = {
             let mut topics = self.topics.lock();
             let held = topics.entry(topic.clone()).or_default();
             held.last_seq += 1;
             held.last_at_ms = at_ms;
             let seq = held.last_seq;
-            held.events.push_back(Event { seq, topic, kind, source, at_ms, trace_id, data });
-            (seq, topics.values().map(|held| held.last_seq).sum())
+            held.events.push_back(Event { seq, topic: topic.clone(), kind, source, at_ms, trace_id, data });
+            seq
         };
-        self.published.raise(total);
+        self.published.wake([topic.as_str()]);
         Ok(seq)
     }
 
@@ -84,12 +82,8 @@ impl Bus for MemoryBus {
         Ok(gone)
     }
 
-    fn published<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
-    where
-        'life0: 'async_trait,
-        Self: 'async_trait,
-    {
+    fn published<'a>(&'a self, topics: &[&str]) -> Nudge<'a> {
         // Nobody else can publish here, so there is nothing to look for.
-        self.published.wait(std::future::pending)
+        self.published.wait_for(topics, std::future::pending)
     }
 }

@@ -1,14 +1,12 @@
 //! The store made of memory.
 
-use std::collections::BTreeMap;
-use std::future::Future;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::pin::Pin;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use crate::signal::Signal;
+use crate::signal::{Nudge, Signal};
 use crate::store::{self, Change, DELETION_KEPT_MS, Entry, Expect, Store, Write};
 use crate::{Clock, Result, UnixMs};
 
@@ -126,6 +124,7 @@ impl Store for MemoryStore {
     async fn commit(&self, writes: Vec<Write>) -> Result<u64> {
         store::check_writes(&writes)?;
         let now_ms = self.clock.now_ms();
+        let spaces: BTreeSet<String> = writes.iter().map(|write| write.space.clone()).collect();
         let revision = {
             let mut state = self.state.lock();
             writes.iter().try_for_each(|write| state.check(write, now_ms))?;
@@ -134,7 +133,7 @@ impl Store for MemoryStore {
             state.forget_deletions(now_ms - DELETION_KEPT_MS);
             state.revision
         };
-        self.changed.raise(revision);
+        self.changed.raise_for(revision, spaces.iter().map(String::as_str));
         Ok(revision)
     }
 
@@ -159,11 +158,7 @@ impl Store for MemoryStore {
         Ok(changes)
     }
 
-    fn changed<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
-    where
-        'life0: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.changed.wait(|| async { Ok(self.sweep()) })
+    fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
+        self.changed.wait_for(spaces, || async { Ok(self.sweep()) })
     }
 }

@@ -82,7 +82,7 @@ impl Coordination {
         let party = names::owner(&ctx.caller, request.party.as_deref())?;
         let mine = self.come(&request, &party).await?;
         loop {
-            let changed = self.store.changed();
+            let changed = self.store.changed(&[SPACE]);
             let (stored, _) = self.barrier_now(&request.name).await?;
             if stored.generation >= mine {
                 let parties = if stored.generation == mine { stored.passed } else { Vec::new() };

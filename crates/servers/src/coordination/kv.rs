@@ -269,7 +269,7 @@ impl Coordination {
         let until = wait_until(wait_seconds)?;
         loop {
             // Asked for before reading, so that no change in between is missed.
-            let changed = self.store.changed();
+            let changed = self.store.changed(&[SPACE]);
             let changes = self.store.changes(SPACE, &prefix, after_revision, PAGE_MAX).await?;
             if !changes.is_empty() || Instant::now() >= until {
                 return Ok(watched(changes, after_revision)?);

@@ -156,7 +156,7 @@ impl Coordination {
     /// The reply, if one comes in time: from whom, what, or why not.
     async fn reply_to(&self, id: &str, until: Instant) -> Result<Option<(String, Value, Option<String>)>, Fault> {
         loop {
-            let changed = self.store.changed();
+            let changed = self.store.changed(&[SPACE]);
             let entry = self.store.get(SPACE, id).await?;
             if let Some(Stored::Replied { from, data, error }) = entry.as_ref().map(stored).transpose()? {
                 return Ok(Some((from, data, error)));

@@ -132,7 +132,7 @@ impl Coordination {
         }
         loop {
             // Asked for before reading, so that nothing published in between is missed.
-            let published = self.bus.published();
+            let published = self.bus.published(&[&topic]);
             let events = self.events(&topic, after, limit).await?;
             if !events.is_empty() || tokio::time::Instant::now() >= until {
                 let next = events.last().map_or(after, |event| event.seq);

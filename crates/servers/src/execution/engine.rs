@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::chain::{Address, Ground, Hash};
+use kernel::chain::{Address, CHAIN_TOPIC, Ground, Hash};
 use kernel::intents::{self, Engine, Policy};
 use kernel::store::Write;
 use kernel::{Fault, Result};
@@ -119,7 +119,7 @@ impl Execution {
     pub(super) async fn keep_watching(&self, stopping: CancellationToken) {
         let (mut seen, mut looked): (Option<Hash>, Option<Instant>) = (None, None);
         loop {
-            let published = self.bus.published();
+            let published = self.bus.published(&[CHAIN_TOPIC]);
             let head = self.chain.head().map(|head| head.hash);
             let due = head != seen || looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
             let pause = match due {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use kernel::bus::READ_MAX;
-use kernel::chain::Address;
+use kernel::chain::{Address, CHAIN_TOPIC};
 use kernel::{Code, Fault, Result};
 use market::feed::{APPLIED_EVENT, Applied, At, POOLS_TOPIC};
 use market::pool::Pool;
@@ -166,7 +166,7 @@ impl MarketAnalysis {
         let mut last: Option<At> = None;
         loop {
             // Before the look, so that nothing falls between it and the wait.
-            let published = self.bus.published();
+            let published = self.bus.published(&[POOLS_TOPIC, CHAIN_TOPIC]);
             let at = self.pools.status().at;
             if at.is_some() && at != last {
                 match self.keep().await {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kernel::chain::Amount;
-use market::feed::At;
+use kernel::chain::{Amount, CHAIN_TOPIC};
+use market::feed::{At, POOLS_TOPIC};
 use mcp::prelude::*;
 use tokio::time::{Instant, timeout_at};
 
@@ -77,7 +77,7 @@ impl MarketAnalysis {
         let mut blocks: Vec<WatchedBlock> = Vec::new();
         while blocks.len() < wanted {
             // Before the look, so that nothing falls between it and the wait.
-            let published = self.bus.published();
+            let published = self.bus.published(&[POOLS_TOPIC, CHAIN_TOPIC]);
             let at = self.pools.status().at;
             if blocks.last().map(|block| block.at) != at || blocks.is_empty() {
                 let block = self.watched(least).await?;

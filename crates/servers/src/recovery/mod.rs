@@ -20,7 +20,7 @@ mod vault;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kernel::bus::Bus;
+use kernel::bus::{Bus, FLEET_TOPIC};
 use kernel::fleet::Fleet;
 use kernel::health::Check;
 use kernel::store::Store;
@@ -151,7 +151,7 @@ impl Features for Recovery {
         ports.tasks.spawn("incidents", OnEnd::StopOwner, async move {
             while !stopping.is_cancelled() {
                 // Asked for before looking, so that what comes meanwhile is not missed.
-                let published = recovery.bus.published();
+                let published = recovery.bus.published(&[FLEET_TOPIC]);
                 if let Err(fault) = recovery.take_events().await {
                     tracing::warn!(%fault, "incidents cannot be written, next try in a moment");
                 }

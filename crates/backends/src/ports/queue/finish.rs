@@ -4,7 +4,7 @@ use kernel::queue::{Ending, Holding, Outcome, Policy, State, step};
 use kernel::{Code, Result, UnixMs};
 
 use super::{DbQueue, insert, one, row, text, write};
-use crate::db::{On, Tx, sql};
+use crate::db::{On, Tx, signed, sql};
 
 /// More than any queue holds: what follows from a task is never refused, or nothing could end where all is full.
 const NO_MOST: u64 = i64::MAX as u64;
@@ -47,8 +47,17 @@ fn simply_done(ending: &Ending) -> Option<&serde_json::Value> {
 }
 
 async fn done(on: impl Into<On<'_>>, endings: &[Ending], now_ms: UnixMs) -> Result<Vec<Holding>> {
-    let rows = row::done(endings.iter().filter_map(|ending| Some((ending, simply_done(ending)?))));
-    let ended: Vec<(i64, i64)> = sql(text::DONE).bind(rows).bind(now_ms).all(on).await?;
+    let done: Vec<_> = endings.iter().filter_map(|ending| Some((&ending.holding, simply_done(ending)?))).collect();
+    let statement = match done[..] {
+        [] => return Ok(Vec::new()),
+        [(holding, result)] => sql(text::DONE_ONE)
+            .bind(signed(holding.id.0))
+            .bind(i64::from(holding.attempt))
+            .bind(row::text(result))
+            .bind(now_ms),
+        _ => sql(text::DONE).bind(row::done(&done)).bind(now_ms),
+    };
+    let ended: Vec<(i64, i64)> = statement.all(on).await?;
     Ok(ended.into_iter().map(|(seq, attempt)| row::holding(seq, attempt)).collect())
 }
 

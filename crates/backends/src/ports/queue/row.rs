@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use kernel::queue::{Ending, Holding, NewTask, Policy, Renew, State, Task, TaskId};
+use kernel::queue::{Holding, NewTask, Policy, Renew, State, Task, TaskId};
 use kernel::{Fault, Result, Role, UnixMs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -140,8 +140,8 @@ pub(super) fn submitted(tasks: &[NewTask], parent: Option<TaskId>, now_ms: UnixM
 }
 
 /// The rows of endings of which each is simply done.
-pub(super) fn done<'a>(endings: impl Iterator<Item = (&'a Ending, &'a Value)>) -> String {
-    let rows = endings.map(|(ending, result)| (signed(ending.holding.id.0), ending.holding.attempt, text(result)));
+pub(super) fn done(endings: &[(&Holding, &Value)]) -> String {
+    let rows = endings.iter().map(|(holding, result)| (signed(holding.id.0), holding.attempt, text(result)));
     text(&rows.collect::<Vec<_>>())
 }
 

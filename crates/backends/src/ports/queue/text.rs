@@ -74,6 +74,11 @@ pub(super) const DONE: &str =
            FROM json_each($1)) AS e
      WHERE tasks.seq = e.seq AND tasks.attempts = e.attempt AND tasks.state = 2 RETURNING tasks.seq, tasks.attempts";
 
+/// The same for one: $1 its place, $2 the attempt, $3 the result, $4 now.
+pub(super) const DONE_ONE: &str =
+    "UPDATE tasks SET state = 3, result = $3, ended_ms = $4, lease_until_ms = NULL, cancelling = 0
+     WHERE seq = $1 AND attempts = $2 AND state = 2 RETURNING seq, attempts";
+
 /// $1 renewals as `[seq, attempt, progress]`, $2 the new end.
 pub(super) const RENEW: &str = "UPDATE tasks SET lease_until_ms = $2, progress = COALESCE(e.progress, tasks.progress)
      FROM (SELECT CAST(value ->> 0 AS BIGINT) AS seq, CAST(value ->> 1 AS BIGINT) AS attempt, value ->> 2 AS progress
@@ -127,21 +132,29 @@ pub(super) const FORGET_TYPES: &str = "DELETE FROM task_types WHERE attempts_max
 /// The claims of one type, of two, and so on. $1 queue, $2 now, $3 the lease's end, $4 worker, $5 at most, $6 as many may run as nothing else
 /// is said, then the types.
 pub(super) fn claims() -> Vec<Arc<str>> {
-    let head = |place: usize| {
+    let head = |columns: &str, place: usize| {
         format!(
-            "SELECT * FROM (SELECT seq, priority, turn FROM tasks WHERE queue = $1 AND type = ${place} AND state = 1
+            "SELECT {columns} FROM tasks WHERE queue = $1 AND type = ${place} AND state = 1
              ORDER BY priority DESC, turn, seq LIMIT COALESCE((SELECT
                  CASE WHEN running >= COALESCE(running_max, $6) THEN 0
                  WHEN COALESCE(running_max, $6) - running < $5 THEN COALESCE(running_max, $6) - running ELSE $5 END
-                 FROM task_types WHERE queue = $1 AND type = ${place}), 0)) AS h{place}"
+                 FROM task_types WHERE queue = $1 AND type = ${place}), 0)"
+        )
+    };
+    let all = |types: usize| {
+        let part = |place: usize| format!("SELECT * FROM ({}) AS h{place}", head("seq, priority, turn", place));
+        let parts: Vec<String> = (7..7 + types).map(part).collect();
+        format!(
+            "SELECT h.seq FROM ({}) AS h ORDER BY h.priority DESC, h.turn, h.seq LIMIT $5 + 0",
+            parts.join(" UNION ALL ")
         )
     };
     let claim = |types: usize| {
-        let heads: Vec<String> = (7..7 + types).map(head).collect();
-        let heads = heads.join(" UNION ALL ");
         format!(
             "UPDATE tasks SET state = 2, attempts = attempts + 1, started_ms = $2, lease_until_ms = $3, worker = $4, progress = NULL
-             WHERE seq IN (SELECT h.seq FROM ({heads}) AS h ORDER BY h.priority DESC, h.turn, h.seq LIMIT $5 + 0) RETURNING {}",
+             WHERE seq IN ({}) RETURNING {}",
+            // Of one type the heads are what is taken, without looking at them once more.
+            if types == 1 { head("seq", 7) } else { all(types) },
             columns!()
         )
     };

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::chain::Ground;
+use kernel::signal::Nudge;
 use kernel::store::{Change, Entry, Store, Write};
 use kernel::{Clock, Code, Result};
 use market::gate::{Desk, Gate, LedgerRow, Mode, Outcome, Reservation, Trade};
@@ -135,12 +135,8 @@ impl Store for Brittle {
         self.step(self.inner.changes(space, prefix, revision, limit)).await
     }
 
-    fn changed<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
-    where
-        'life0: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.inner.changed()
+    fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
+        self.inner.changed(spaces)
     }
 }
 

@@ -6,7 +6,6 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +15,7 @@ use kernel::chain::{Data, Sender, Verdict};
 use kernel::fake::{MemoryBus, MemoryStore};
 use kernel::intents::{Engine, Gate, Intent, Parts, Policy, Purpose, State};
 use kernel::metrics::Metrics;
+use kernel::signal::Nudge;
 use kernel::store::{Change, Entry, Store, Write};
 use kernel::{Clock, Result, Secret, Tasks};
 use parking_lot::Mutex;
@@ -109,13 +109,8 @@ impl Store for Journal {
         self.memory.changes(space, prefix, revision, limit).await
     }
 
-    // Not `async`: it is to wait from the call on, not from the first poll.
-    fn changed<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
-    where
-        'life0: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.memory.changed()
+    fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
+        self.memory.changed(spaces)
     }
 }
 

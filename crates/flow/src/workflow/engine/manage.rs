@@ -6,7 +6,7 @@ use kernel::store::{Expect, LIST_MAX, Write};
 use kernel::{Access, Caller, Fault, Result};
 use serde_json::{Value, json};
 
-use super::book::{DEFINITIONS, Head, Message, NEWEST, OWNERS, Status, Stored, definition_key, text};
+use super::book::{DEFINITIONS, Head, INBOX, Message, NEWEST, OWNERS, RUNS, Status, Stored, definition_key, text};
 use super::{Engine, lost};
 use crate::workflow::history::Entry;
 use crate::workflow::state::State;
@@ -436,7 +436,7 @@ impl Engine {
     pub async fn settled(&self, run: &str, limit: std::time::Duration) -> Result<Head> {
         let deadline = tokio::time::Instant::now() + limit;
         loop {
-            let changed = self.store().changed();
+            let changed = self.store().changed(&[RUNS, INBOX]);
             let head = self.run(run).await?;
             let mail = !self.book.inbox(run).await?.is_empty();
             if (head.status.is_end() || head.status == Status::Waiting) && !mail {

@@ -14,7 +14,7 @@ mod schedules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub use book::{Asked, Head, Status, Stored};
 pub use manage::{Answer, NewRun};
 pub use outside::{Order, Outside};
 
-use self::book::{Book, DUE, LISTENING, Listening, NUDGES, parsed};
+use self::book::{Book, DUE, LISTENING, Listening, NUDGES, SCHEDULES, parsed};
 use self::drive::{Drive, Live};
 use super::error::Error;
 use super::expression::Programs;
@@ -86,6 +86,8 @@ pub struct Engine {
     live: Mutex<Live>,
     room: Arc<Semaphore>,
     checked: Mutex<HashMap<String, Cursors>>,
+    /// The topics that runs and schedules listen to.
+    listened: Mutex<BTreeSet<String>>,
 }
 
 impl Engine {
@@ -106,6 +108,7 @@ impl Engine {
             definitions: Mutex::default(),
             live: Mutex::default(),
             checked: Mutex::default(),
+            listened: Mutex::default(),
         })
     }
 
@@ -124,8 +127,11 @@ impl Engine {
         tasks.spawn("workflow engine", OnEnd::StopOwner, async move {
             let stopping = owner.stopping();
             while !stopping.is_cancelled() {
+                let topics = engine.listened.lock().clone();
+                let named: Vec<&str> = topics.iter().map(String::as_str).collect();
                 // Asked for before looking, so that what comes meanwhile is not missed.
-                let (changed, published) = (engine.store().changed(), engine.bus.published());
+                let changed = engine.store().changed(&[NUDGES, DUE, LISTENING, SCHEDULES]);
+                let published = engine.bus.published(&named);
                 let until = match engine.look(&owner).await {
                     Ok(until) => until,
                     Err(fault) => {
@@ -133,6 +139,10 @@ impl Engine {
                         LOOK_EVERY
                     }
                 };
+                if *engine.listened.lock() != topics {
+                    // Somebody listens elsewhere now: what is published there is to be heard too.
+                    continue;
+                }
                 tokio::select! {
                     () = changed => {}
                     () = published => {}
@@ -160,8 +170,9 @@ impl Engine {
             }
             self.go_on(run, tasks);
         }
-        self.look_for_events(tasks).await?;
-        self.look_at_schedules(now_ms).await?;
+        let mut listened = self.look_for_events(tasks).await?;
+        listened.append(&mut self.look_at_schedules(now_ms).await?);
+        *self.listened.lock() = listened;
         Ok(until)
     }
 
@@ -200,16 +211,18 @@ impl Engine {
         self.store().commit(vec![Write::delete(NUDGES, run)]).await.map(|_| ())
     }
 
-    /// Goes on with runs that wait for what was published.
-    async fn look_for_events(self: &Arc<Self>, tasks: &Tasks) -> Result<()> {
+    /// Goes on with runs that wait for what was published. Gives the topics that are waited for.
+    async fn look_for_events(self: &Arc<Self>, tasks: &Tasks) -> Result<BTreeSet<String>> {
         let listening = self.store().list(LISTENING, "", None, LIST_MAX).await?;
         self.checked.lock().retain(|run, _| listening.iter().any(|entry| entry.key == *run));
+        let wanted: Vec<Listening> =
+            listening.iter().map(|entry| parsed(&entry.value, "a listening run")).collect::<Result<_>>()?;
+        let topics = wanted.iter().flat_map(|wanted| wanted.topics.keys().cloned()).collect();
         if listening.is_empty() {
-            return Ok(());
+            return Ok(topics);
         }
         let reach: Cursors = self.bus.topics().await?.into_iter().map(|topic| (topic.name, topic.last_seq)).collect();
-        for entry in listening {
-            let wanted: Listening = parsed(&entry.value, "a listening run")?;
+        for (entry, wanted) in listening.into_iter().zip(wanted) {
             let from = self.checked.lock().get(&entry.key).cloned().unwrap_or_else(|| wanted.topics.clone());
             let mut matched = false;
             for (topic, seq) in &from {
@@ -229,7 +242,7 @@ impl Engine {
                 self.checked.lock().insert(entry.key, next.collect());
             }
         }
-        Ok(())
+        Ok(topics)
     }
 
     /// A definition, read and checked.

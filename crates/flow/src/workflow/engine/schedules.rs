@@ -3,6 +3,8 @@
 //! A schedule's entry says when it fires next. Who fires it moves that on and puts the run down in one commit that expects the entry as it
 //! was read. What was missed while nobody was there is fired once, and then it goes on from now.
 
+use std::collections::BTreeSet;
+
 use kernel::Result;
 use kernel::bus::READ_MAX;
 use kernel::store::{Expect, LIST_MAX, Write};
@@ -56,10 +58,12 @@ impl Engine {
         Ok(Write::put(SCHEDULES, &key, text(&next)?))
     }
 
-    /// Starts what is due.
-    pub(super) async fn look_at_schedules(&self, now_ms: i64) -> Result<()> {
+    /// Starts what is due. Gives the topics that schedules wait for.
+    pub(super) async fn look_at_schedules(&self, now_ms: i64) -> Result<BTreeSet<String>> {
+        let mut topics = BTreeSet::new();
         for entry in self.store().list(SCHEDULES, "", None, LIST_MAX).await? {
             let next: Next = parsed(&entry.value, "a schedule")?;
+            topics.extend(next.cursors.keys().cloned());
             if next.at_ms.is_some_and(|at_ms| at_ms > now_ms) {
                 continue;
             }
@@ -72,7 +76,7 @@ impl Engine {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(topics)
     }
 
     async fn look_at_schedule(&self, key: &str, revision: u64, next: Next, now_ms: i64) -> Result<()> {

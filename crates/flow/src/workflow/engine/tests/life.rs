@@ -214,7 +214,7 @@ async fn schedules_fire_once_whoever_sees_them() {
     while world.store.list("workflow-schedules", "test/on", None, 1).await.unwrap()[0].value.contains(r#""cursors":{}"#)
     {
         assert!(tokio::time::Instant::now() < deadline);
-        world.store.changed().await;
+        world.store.changed(&["workflow-schedules"]).await;
     }
     world.clock.advance_ms(10_000);
     let order = NewEvent {

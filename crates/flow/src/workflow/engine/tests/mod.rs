@@ -5,18 +5,19 @@ mod keep;
 mod life;
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::fake::World;
+use kernel::signal::Nudge;
 use kernel::store::{Change, Entry as StoreEntry, Store, Write};
 use kernel::{Caller, Clock, Ports, Result, Role, Tasks};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::book::{DUE, RUNS};
 use super::{Engine, EngineConfig, Head, NewRun, Order, Outside, Status};
 use crate::workflow::error::Error;
 use crate::workflow::history::Effect;
@@ -100,13 +101,8 @@ impl Store for Fated {
         self.inner.changes(space, prefix, revision, limit).await
     }
 
-    // Not `async`: it is to wait from the call on, not from the first poll.
-    fn changed<'life0, 'async_trait>(&'life0 self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
-    where
-        'life0: 'async_trait,
-        Self: 'async_trait,
-    {
-        self.inner.changed()
+    fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
+        self.inner.changed(spaces)
     }
 }
 
@@ -180,7 +176,7 @@ async fn waited(
 ) -> Head {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
-        let changed = world.store.changed();
+        let changed = world.store.changed(&[RUNS]);
         let head = engine.run(run).await.unwrap();
         if wanted(&head) {
             return head;
@@ -189,8 +185,8 @@ async fn waited(
         let due_ms = head.due.as_ref().and_then(|due| due.split('/').next()?.parse::<i64>().ok());
         if let Some(due_ms) = due_ms.filter(|due_ms| in_time(&head) && *due_ms >= world.clock.now_ms()) {
             world.clock.advance_ms((due_ms + 1 - world.clock.now_ms()).min(STEP_MS));
-            // Whoever sleeps until then by a clock of their own looks again.
-            world.store.commit(vec![Write::put("test", "clock", "moved")]).await.unwrap();
+            // Whoever sleeps until then by a clock of their own looks again; such a key is nobody's due.
+            world.store.commit(vec![Write::put(DUE, "clock", "moved")]).await.unwrap();
         }
         tokio::select! {
             () = changed => {}
