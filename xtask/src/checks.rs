@@ -11,7 +11,9 @@ pub(crate) fn test(repo: &Repo, no_lint: bool, args: &[String]) -> Result {
     for set in tools::Set::ALL {
         optional(tools::fetch(repo, &[set]), &format!("tests that need {}", set.about()))?;
     }
-    optional(host::postgres(repo), "tests that need PostgreSQL")?;
+    for server in &host::SERVERS {
+        optional(server.ensure(repo), &format!("tests that need {}", server.name))?;
+    }
     if !no_lint {
         lint(repo)?;
     }

@@ -1,5 +1,5 @@
 //! What must be on the machine already: Node.js with npm, Python, Debian's package tools, each looked for only when something has to be
-//! fetched; and PostgreSQL, which a build server installs.
+//! fetched; and the servers that tests start, which a build server installs.
 
 use std::process::Command;
 use std::time::Duration;
@@ -58,36 +58,60 @@ pub(crate) fn debian() -> Result<()> {
     Ok(())
 }
 
-/// Sees to it that tests can start a PostgreSQL. On a build server with Debian's packages it is installed; its own service is not started.
-///
-/// # Errors
-/// It is missing, and cannot be installed.
-pub(crate) fn postgres(repo: &Repo) -> Result {
-    /// Installing it takes half a minute where the mirror is near.
-    const LIMIT: Duration = Duration::from_secs(10 * 60);
-    if has_postgres() {
-        return Ok(());
-    }
-    let missing = || {
-        Problem::new("PostgreSQL's server is missing: there is no `initdb` in /usr/lib/postgresql/*/bin nor in PATH")
-            .fix("apt-get install postgresql, or your system's package; only tests need it")
-    };
-    if !in_ci() || major_version("apt-get")?.is_none() {
-        return Err(missing());
-    }
-    std::fs::create_dir_all(&repo.tools).map_err(Problem::io(repo.tools.display()))?;
-    for words in [&["update"][..], &["install", "--yes", "--no-install-recommends", "postgresql"]] {
-        let mut install = Command::new("apt-get");
-        // In runlevel 1 no package starts its service.
-        install.args(words).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
-        command::run_logged(&mut install, &repo.tools.join("apt-get.log"), LIMIT, || {})?;
-    }
-    if has_postgres() { Ok(()) } else { Err(missing()) }
+/// A server that tests start for themselves.
+pub(crate) struct Server {
+    /// What people call it.
+    pub(crate) name: &'static str,
+    /// Debian's package.
+    package: &'static str,
+    /// A program of it, and of what does as well.
+    programs: &'static [&'static str],
 }
 
-fn has_postgres() -> bool {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let packaged = versions.map(|version| version.path().join("bin"));
-    let path = variable("PATH").unwrap_or_default();
-    packaged.chain(std::env::split_paths(&path)).any(|bin| bin.join("initdb").is_file())
+/// Those servers.
+pub(crate) const SERVERS: [Server; 3] = [
+    Server { name: "PostgreSQL", package: "postgresql", programs: &["initdb"] },
+    Server { name: "Redis", package: "redis-server", programs: &["redis-server", "valkey-server"] },
+    Server { name: "etcd", package: "etcd-server", programs: &["etcd"] },
+];
+
+impl Server {
+    /// Sees to it that tests can start it. On a build server with Debian's packages it is installed; its own service is not started.
+    ///
+    /// # Errors
+    /// It is missing, and cannot be installed.
+    pub(crate) fn ensure(&self, repo: &Repo) -> Result {
+        /// Installing one takes half a minute where the mirror is near.
+        const LIMIT: Duration = Duration::from_secs(10 * 60);
+        if self.is_there() {
+            return Ok(());
+        }
+        let Self { name, package, programs } = self;
+        let missing = || {
+            Problem::new(format!(
+                "{name}'s server is missing: there is no `{}` where its packages put it, nor in PATH",
+                programs[0]
+            ))
+            .fix(format!("apt-get install {package}, or your system's package; only tests need it"))
+        };
+        if !in_ci() || major_version("apt-get")?.is_none() {
+            return Err(missing());
+        }
+        std::fs::create_dir_all(&repo.tools).map_err(Problem::io(repo.tools.display()))?;
+        for words in [&["update"][..], &["install", "--yes", "--no-install-recommends", package]] {
+            let mut install = Command::new("apt-get");
+            // In runlevel 1 no package starts its service.
+            install.args(words).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+            command::run_logged(&mut install, &repo.tools.join("apt-get.log"), LIMIT, || {})?;
+        }
+        if self.is_there() { Ok(()) } else { Err(missing()) }
+    }
+
+    fn is_there(&self) -> bool {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let packaged = versions.map(|version| version.path().join("bin")).chain(["/usr/sbin".into()]);
+        let path = variable("PATH").unwrap_or_default();
+        let mut folders = packaged.chain(std::env::split_paths(&path));
+        folders.any(|folder| self.programs.iter().any(|program| folder.join(program).is_file()))
+    }
 }

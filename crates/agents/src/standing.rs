@@ -163,7 +163,7 @@ impl Standing {
 
     async fn live(&self, stopping: CancellationToken) {
         let ports = &self.means.ports;
-        let mut lead = Lead::new(Elections::new(Arc::clone(&ports.store), ports.clock.clone()), self.name);
+        let mut lead = Lead::new(Elections::new(Arc::clone(&ports.leases), ports.clock.clone()), self.name);
         while !stopping.is_cancelled() {
             let leads = lead.gain().await.unwrap_or_else(|fault| {
                 tracing::warn!(%fault, agent = self.name, "duties not done, next try in a moment");

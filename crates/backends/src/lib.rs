@@ -1,6 +1,7 @@
 //! The ports of `kernel` made of real things: a [`Database`] keeps small values, events, tasks and the audit trail, in one file
-//! ([`sqlite`]) or on a server that several machines share ([`postgres`]); [`logs`] keeps log lines in a file a day, [`backup`] puts all
-//! that a data folder has into one file, and back, [`jail`] shuts other people's programs in.
+//! ([`sqlite`]) or on a server that several machines share ([`postgres`]); processes meter calls together and tell each other news on
+//! [`redis`], and find each other, lock and elect on [`etcd`]; [`logs`] keeps log lines in a file a day, [`backup`] puts all that a data folder has into one file, and back, [`jail`] shuts
+//! other people's programs in.
 //!
 //! Invariants:
 //! - Several processes may share one database: every write is one transaction that no other write of its part comes into, and that reads
@@ -12,10 +13,12 @@
 
 pub mod backup;
 mod db;
+pub mod etcd;
 pub mod jail;
 pub mod logs;
 mod ports;
 pub mod postgres;
+pub mod redis;
 pub mod sqlite;
 
 use std::path::Path;

@@ -35,10 +35,10 @@ impl Gateway {
     /// Starts following the registry, under the ports' tasks.
     pub fn follow_registry(self: &Arc<Self>) {
         let (gateway, stopping) = (Arc::downgrade(self), self.ports.tasks.stopping());
-        let (fleet, store) = (self.ports.fleet.clone(), self.ports.store.clone());
+        let (fleet, leases) = (self.ports.fleet.clone(), self.ports.leases.clone());
         self.ports.tasks.spawn("registry follower", OnEnd::StopOwner, async move {
             loop {
-                let nudge = store.changed(&[registry::SPACE]);
+                let nudge = leases.changed(&[registry::SPACE]);
                 let seen = fleet.instances().await;
                 let Some(gateway) = gateway.upgrade() else { return };
                 match seen {

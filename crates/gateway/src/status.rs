@@ -36,7 +36,8 @@ pub struct SystemStatus {
     pub agents: Tally,
     /// The upstream servers.
     pub upstreams: Tally,
-    /// What the services stand on, by its role: store, bus, queue, audit, logs, registry, chain.
+    /// What the services stand on, by its role: store, bus, queue, audit, logs, registry, chain; and limits and fanout where processes share
+    /// something beside their database.
     pub infrastructure: BTreeMap<String, Standing>,
     /// How many alerts fire, by severity; absent while nothing watches.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -65,7 +66,7 @@ pub struct Standing {
     pub status: Status,
     /// What was seen.
     pub detail: String,
-    /// What serves it, where there is a choice: `SQLite`, or `PostgreSQL` with its version and place.
+    /// What serves it, where there is a choice: `SQLite`, or another with its place.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub backend: Option<String>,
     /// How long the look took, in microseconds.
@@ -355,7 +356,15 @@ impl Gateway {
         let backed = |(name, standing): (&str, Standing)| {
             (name.to_owned(), Standing { backend: ports.backends.of(name).map(ToOwned::to_owned), ..standing })
         };
-        all.into_iter().map(backed).collect()
+        let mut all: BTreeMap<String, Standing> = all.into_iter().map(backed).collect();
+        for reach in ports.backends.outside() {
+            // What was looked at itself says more.
+            if !all.contains_key(reach.port()) {
+                let seen = standing(reach.port(), async { reach.standing().map(|()| "answers".to_owned()) }).await;
+                all.insert(reach.port().to_owned(), Standing { backend: Some(reach.place().to_owned()), ..seen });
+            }
+        }
+        all
     }
 
     /// Whether a service should run in this fleet: it was started here, or was lost elsewhere.

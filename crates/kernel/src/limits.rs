@@ -52,6 +52,14 @@ impl Bucket {
         Err(((tokens - self.level) * 1_000.0 / self.per_second).ceil() as u64)
     }
 
+    /// Takes as many whole tokens as there are, at most `most` and at least one; or says how many milliseconds until there is one.
+    pub fn take_up_to(&mut self, most: u32, now_ms: i64) -> Result<u32, u64> {
+        self.take_many(1, now_ms)?;
+        let more = self.level.floor().min(f64::from(most.saturating_sub(1))).max(0.0);
+        self.level -= more;
+        Ok(1 + more as u32)
+    }
+
     /// Holds no more tokens than that from now: who counts them on the other side says how many are left.
     pub fn hold_at_most(&mut self, tokens: f64) {
         self.level = self.level.min(tokens);
@@ -131,7 +139,12 @@ mod tests {
             (bucket.take_many(90, 0), bucket.take_many(20, 0), bucket.take_many(10, 0)),
             (Ok(()), Err(1_000), Ok(()))
         );
+        assert_eq!(
+            (bucket.take_up_to(7, 500), bucket.take_up_to(7, 500)),
+            (Ok(5), Err(100)),
+            "5 came back in half a second"
+        );
         bucket.hold_at_most(-50.0);
-        assert_eq!(bucket.take(0), Err(5_100), "the other side counted more than we did");
+        assert_eq!(bucket.take(500), Err(5_100), "the other side counted more than we did");
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::store::{Entry, Expect, LIST_MAX, Store, Write};
+use crate::store::{Entries, Entry, Expect, LIST_MAX, Write};
 use crate::{Clock, Code, Fault, Result, UnixMs};
 
 /// Where locks are kept in the store, by name.
@@ -49,14 +49,14 @@ struct Stored {
 /// Named locks. A lock is held by one owner for a time to live, and not re-entrant: two tasks under one owner's name exclude each other.
 #[derive(Clone)]
 pub struct Locks {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Entries>,
     clock: Clock,
     space: &'static str,
 }
 
 impl Locks {
     /// The locks in `store`.
-    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+    pub fn new(store: Arc<dyn Entries>, clock: Clock) -> Self {
         Self { store, clock, space: LOCKS }
     }
 
@@ -173,7 +173,7 @@ pub struct Elections(Locks);
 
 impl Elections {
     /// The elections in `store`.
-    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+    pub fn new(store: Arc<dyn Entries>, clock: Clock) -> Self {
         Self(Locks { store, clock, space: ELECTIONS })
     }
 

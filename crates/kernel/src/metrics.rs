@@ -92,6 +92,13 @@ pub struct EndpointLabels {
     pub outcome: String,
 }
 
+/// Labels of what the fleet stands on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BackendLabel {
+    /// What it serves: `limits`, `fanout`, …
+    pub port: String,
+}
+
 /// Labels of a route's breaker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RouteLabel {
@@ -133,6 +140,8 @@ pub struct Figures {
     pub chain_reorgs: Counter,
     /// `flotilla_route_breaker{target}`: 0 closed, 0.5 half-open, 1 open.
     pub breaker: Family<RouteLabel, FloatGauge>,
+    /// `flotilla_backend_up{port}`: 1 while what serves a port from outside answers, 0 while the fleet does without it.
+    pub backend_up: Family<BackendLabel, FloatGauge>,
     /// `flotilla_upstream_restarts_total{target}`.
     pub upstream_restarts: Family<RouteLabel, Counter>,
     /// `agent_tasks_total{agent,type,outcome}`.
@@ -182,6 +191,7 @@ impl Default for Metrics {
             chain_head: Gauge::default(),
             chain_reorgs: Counter::default(),
             breaker: Family::default(),
+            backend_up: Family::default(),
             upstream_restarts: Family::default(),
             tasks: Family::default(),
             task_time: Family::new_with_constructor(seconds),
@@ -211,6 +221,11 @@ impl Metrics {
         r.register("flotilla_chain_head_block", "Newest block seen", self.chain_head.clone());
         r.register("flotilla_chain_reorgs", "Reorganisations seen", self.chain_reorgs.clone());
         r.register("flotilla_route_breaker", "Breaker: 0 closed, 0.5 half-open, 1 open", self.breaker.clone());
+        r.register(
+            "flotilla_backend_up",
+            "What serves a port from outside answers: 1 yes, 0 no",
+            self.backend_up.clone(),
+        );
         r.register("flotilla_upstream_restarts", "Restarts of upstream servers", self.upstream_restarts.clone());
         r.register("agent_tasks", "Tasks that left their workers", self.tasks.clone());
         r.register("agent_task_duration_seconds", "Time from claim to end", self.task_time.clone());
@@ -264,6 +279,7 @@ impl Metrics {
         drop(self.rpc_requests.get_or_create(&EndpointLabels { endpoint: text(), outcome: text() }));
         drop(self.rpc_time.get_or_create(&TimeLabels { server: text(), tool: text() }));
         self.breaker.get_or_create(&RouteLabel { target: text() }).set(0.0);
+        self.backend_up.get_or_create(&BackendLabel { port: text() }).set(0.0);
         drop(self.upstream_restarts.get_or_create(&RouteLabel { target: text() }));
         self.trading.touch();
     }

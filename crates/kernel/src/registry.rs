@@ -9,7 +9,7 @@ use crate::clock::timestamp;
 use crate::fleet::Instance;
 use crate::health::Status;
 use crate::signal::Nudge;
-use crate::store::{Expect, LIST_MAX, Store, Write};
+use crate::store::{Entries, Expect, LIST_MAX, Write};
 use crate::{Clock, Code, Fault, Result, UnixMs};
 
 /// Where the instances are kept in the store, by id.
@@ -22,7 +22,7 @@ pub const REMEMBERED: Duration = Duration::from_secs(24 * 3_600);
 /// The registry. Cloning shares it.
 #[derive(Clone)]
 pub struct Registry {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Entries>,
     clock: Clock,
 }
 
@@ -37,7 +37,7 @@ pub struct Lease {
 
 impl Registry {
     /// The registry in `store`.
-    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+    pub fn new(store: Arc<dyn Entries>, clock: Clock) -> Self {
         Self { store, clock }
     }
 

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,8 +17,20 @@ use crate::Result;
 /// How often waiters look for what other processes did. All the waiters on one signal look together.
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// How often they look while others tell them: for what was not told after all.
+pub const LOOK_WHEN_TOLD: Duration = Duration::from_millis(750);
+
 /// Names share so many bells: who waits for one is now and then woken for another.
 const BELLS: usize = 64;
+
+/// Where a process's news go, so that others need not look for them.
+pub trait Outlet: std::fmt::Debug + Send + Sync {
+    /// Says that there is news. Never waits.
+    fn tell(&self);
+
+    /// Whether the news of others come in.
+    fn hears(&self) -> bool;
+}
 
 /// What a wait is until it is over.
 pub type Nudge<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -30,34 +43,87 @@ pub struct Signal {
     bells: [Notify; BELLS],
     /// When somebody last looked. Whoever holds it looks for all.
     looked: Mutex<Option<Instant>>,
+    outlet: OnceLock<Arc<dyn Outlet>>,
 }
 
 impl Default for Signal {
     fn default() -> Self {
-        Self { seen: AtomicU64::default(), bells: std::array::from_fn(|_| Notify::new()), looked: Mutex::default() }
+        Self {
+            seen: AtomicU64::default(),
+            bells: std::array::from_fn(|_| Notify::new()),
+            looked: Mutex::default(),
+            outlet: OnceLock::new(),
+        }
     }
 }
 
 impl Signal {
-    /// Says that the number is now at least `value`; wakes all waiters if that is news.
+    /// Says that the number is now at least `value`; wakes all waiters if that is news, and tells others.
     pub fn raise(&self, value: u64) {
-        if self.seen.fetch_max(value, Ordering::AcqRel) < value {
-            self.wake_all();
+        if self.found(value) {
+            self.tell();
         }
     }
 
     /// Says that the number is now `value` by news of `names`; wakes who waits for one of them, and everybody when numbers before it
-    /// were not seen.
+    /// were not seen, and tells others.
     pub fn raise_for<'n>(&self, value: u64, names: impl IntoIterator<Item = &'n str>) {
         if self.seen.fetch_max(value, Ordering::AcqRel).saturating_add(1) < value {
-            return self.wake_all();
+            self.wake();
+        } else {
+            self.wake_for(names);
         }
-        self.wake(names);
+        self.tell();
+    }
+
+    /// Says that there is news of `names`, whatever the number is; wakes who waits for one of them, and tells others.
+    pub fn announce_for<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
+        self.wake_for(names);
+        self.tell();
+    }
+
+    /// Says that there is news, whatever the number is; wakes all waiters, and tells others.
+    pub fn announce(&self) {
+        self.wake();
+        self.tell();
+    }
+
+    /// Wakes all waiters: others have told that there is news.
+    pub fn wake(&self) {
+        self.bells.iter().for_each(Notify::notify_waiters);
     }
 
     /// Wakes who waits for one of `names`.
-    pub fn wake<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
+    pub fn wake_for<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
         names.into_iter().for_each(|name| self.bell(name).notify_waiters());
+    }
+
+    /// Has what happens in this process told to others. The first outlet stays.
+    pub fn tell_to(&self, outlet: Arc<dyn Outlet>) {
+        self.outlet.get_or_init(|| outlet);
+    }
+
+    fn tell(&self) {
+        if let Some(outlet) = self.outlet.get() {
+            outlet.tell();
+        }
+    }
+
+    fn found(&self, value: u64) -> bool {
+        let news = self.seen.fetch_max(value, Ordering::AcqRel) < value;
+        if news {
+            self.wake();
+        }
+        news
+    }
+
+    /// Whether others tell what happens there.
+    pub fn hears_others(&self) -> bool {
+        self.outlet.get().is_some_and(|outlet| outlet.hears())
+    }
+
+    fn look_every(&self) -> Duration {
+        if self.hears_others() { LOOK_WHEN_TOLD } else { LOOK_EVERY }
     }
 
     /// Resolves at the first news after this call, even when the future is polled only later. `look` reads the number from where
@@ -96,21 +162,20 @@ impl Signal {
         &self.bells[(hasher.finish() % BELLS as u64) as usize]
     }
 
-    fn wake_all(&self) {
-        self.bells.iter().for_each(Notify::notify_waiters);
-    }
-
     async fn keep_looking<F: Future<Output = Result<u64>>>(&self, look: impl Fn() -> F) {
         loop {
             let mut looked = self.looked.lock().await;
             if let Some(last) = *looked {
-                tokio::time::sleep_until(last + LOOK_EVERY).await;
+                tokio::time::sleep_until(last + self.look_every()).await;
             }
             let found = look().await;
             *looked = Some(Instant::now());
             match found {
-                Ok(value) => self.raise(value),
-                Err(_) => self.wake_all(),
+                // Others' news need not be told to them.
+                Ok(value) => {
+                    self.found(value);
+                }
+                Err(_) => self.wake(),
             }
         }
     }

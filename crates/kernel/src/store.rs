@@ -1,6 +1,6 @@
 //! Port: small durable values by key, with compare-and-set and a store-wide revision.
 //!
-//! Locks, elections, the registry, keys, rules and pins are all made of this one port.
+//! Locks, elections, the registry, keys, rules and pins are all made of this one port; the first three need only [`Entries`] of it.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -100,9 +100,9 @@ pub struct Change {
     pub revision: u64,
 }
 
-/// The port.
+/// The part of the port that registry, locks and elections are made of.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Entries: Send + Sync {
     /// The entry of `key`, unless it is absent or expired.
     async fn get(&self, space: &str, key: &str) -> Result<Option<Entry>>;
 
@@ -117,13 +117,17 @@ pub trait Store: Send + Sync {
     /// [`Code::TooLarge`](crate::Code::TooLarge) past the limits above.
     async fn commit(&self, writes: Vec<Write>) -> Result<u64>;
 
-    /// Changes under `prefix` after `revision`, oldest first: the newest change of each key, deletions and expiries included, at
-    /// most `limit` (≤ [`LIST_MAX`]), except that a commit is never cut in two. Deletions are forgotten after an hour.
-    async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>>;
-
     /// Resolves when something in one of `spaces` may have changed since the call (not since the first poll): a nudge to read again, from
     /// this process at once, from others within a second. May resolve early; without spaces it does not.
     fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a>;
+}
+
+/// The port.
+#[async_trait]
+pub trait Store: Entries {
+    /// Changes under `prefix` after `revision`, oldest first: the newest change of each key, deletions and expiries included, at
+    /// most `limit` (≤ [`LIST_MAX`]), except that a commit is never cut in two. Deletions are forgotten after an hour.
+    async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>>;
 }
 
 /// Refuses writes past the limits, and those that no backend could keep.

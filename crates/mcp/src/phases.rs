@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use kernel::audit::{Audit, Record, Recorder, hex, kept_arguments};
-use kernel::limits::Bucket;
+use kernel::meters::{Meters, Rate, Shared};
 use kernel::metrics::Metrics;
 use kernel::tasks::catch_panic;
 use kernel::trace::{Span, SpanSink};
@@ -30,11 +30,11 @@ use crate::reply::{Outcome, Reply};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Calls per second that one key may make of one tool, on average.
+    /// Calls per second that one key may make of one tool, on average: of one process, or of all together where they share buckets (`REDIS_URL`).
     pub calls_per_second: f64,
     /// Calls that one key may make of one tool at once, above the average.
     pub burst: u32,
-    /// Calls of one key that may be under way at the same time, over all tools.
+    /// Calls of one key that may be under way in one process at the same time, over all tools.
     pub concurrent_per_key: u32,
 }
 
@@ -94,12 +94,9 @@ struct Inner {
     trail: Arc<dyn Trail>,
     config: LimitsConfig,
     spans: Option<SpanSink>,
-    buckets: Mutex<HashMap<(String, String, String), Bucket>>,
+    meters: Meters,
     under_way: Mutex<HashMap<String, u32>>,
 }
-
-/// Buckets kept before the idle ones are dropped.
-const BUCKETS_MAX: usize = 10_000;
 
 struct UnderWay<'a> {
     inner: &'a Inner,
@@ -121,8 +118,18 @@ impl Drop for UnderWay<'_> {
 impl Phases {
     /// The phases of a process.
     pub fn new(clock: Clock, metrics: Metrics, trail: Arc<dyn Trail>, config: LimitsConfig) -> Self {
-        let (buckets, under_way) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { clock, metrics, trail, config, spans: None, buckets, under_way }) }
+        let (meters, under_way) = (Meters::new(clock.clone(), None), Mutex::default());
+        Self { inner: Arc::new(Inner { clock, metrics, trail, config, spans: None, meters, under_way }) }
+    }
+
+    /// Has calls metered together with the processes that share these buckets. To be said before the phases are shared.
+    #[must_use]
+    pub fn with_shared_limits(mut self, shared: Shared) -> Self {
+        match Arc::get_mut(&mut self.inner) {
+            Some(inner) => inner.meters = Meters::new(inner.clock.clone(), Some(shared)),
+            None => tracing::error!("shared limits were asked for too late; this process keeps to them alone"),
+        }
+        self
     }
 
     /// Has every call's span sent to `spans`. To be said before the phases are shared.
@@ -147,7 +154,7 @@ impl Phases {
         F: Future<Output = Result<Outcome, ToolError>>,
     {
         let began = Instant::now();
-        let outcome = match self.admit(spec, ctx) {
+        let outcome = match self.admit(spec, ctx).await {
             Ok(_under_way) => run_bounded(spec, ctx, work).await,
             Err(fault) => Err(fault.into()),
         };
@@ -204,10 +211,10 @@ impl Phases {
         }
     }
 
-    fn admit<'a>(&'a self, spec: &CallSpec<'_>, ctx: &Ctx) -> Result<UnderWay<'a>, Fault> {
+    async fn admit<'a>(&'a self, spec: &CallSpec<'_>, ctx: &Ctx) -> Result<UnderWay<'a>, Fault> {
         ctx.caller.require(spec.access, &format_args!("{}.{}", spec.server, spec.tool).to_string())?;
         let inner = &*self.inner;
-        self.meter(spec, ctx)?;
+        self.meter(spec, ctx).await?;
         let mut under_way = inner.under_way.lock();
         let count = under_way.entry(ctx.caller.name.clone()).or_insert(0);
         if *count >= inner.config.concurrent_per_key {
@@ -220,16 +227,12 @@ impl Phases {
         Ok(UnderWay { inner, key: ctx.caller.name.clone() })
     }
 
-    fn meter(&self, spec: &CallSpec<'_>, ctx: &Ctx) -> Result<(), Fault> {
+    async fn meter(&self, spec: &CallSpec<'_>, ctx: &Ctx) -> Result<(), Fault> {
         let inner = &*self.inner;
-        let now_ms = inner.clock.now_ms();
-        let mut buckets = inner.buckets.lock();
-        if buckets.len() >= BUCKETS_MAX {
-            buckets.retain(|_, bucket| !bucket.is_full(now_ms));
-        }
-        let key = (ctx.caller.name.clone(), spec.server.to_owned(), spec.tool.to_owned());
-        let full = || Bucket::new(inner.config.calls_per_second, f64::from(inner.config.burst), now_ms);
-        buckets.entry(key).or_insert_with(full).take(now_ms).map_err(|retry_after_ms| {
+        let rate = Rate { per_second: inner.config.calls_per_second, burst: inner.config.burst };
+        // Neither servers nor tools have line ends in their names, so no two meters have one name.
+        let name = format!("{}\n{}\n{}", spec.server, spec.tool, ctx.caller.name);
+        inner.meters.take(name, rate).await.map_err(|retry_after_ms| {
             Fault::new(Code::RateLimited, format!("too many calls of {}.{}", spec.server, spec.tool))
                 .hint(format!("try again in {retry_after_ms} ms"))
                 .data(json!({ "retry_after_ms": retry_after_ms }))

@@ -7,7 +7,6 @@ use kernel::bus::{Bus, FLEET_TOPIC, NewEvent};
 use kernel::fake::FakeFleet;
 use kernel::health::Status as Health;
 use kernel::queue::{NewTask, Queue};
-use kernel::store::Store;
 use kernel::{Caller, Role};
 use mcp::prelude::*;
 use serde_json::Value;

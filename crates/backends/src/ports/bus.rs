@@ -1,6 +1,7 @@
 //! The bus in the database.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::bus::{self, Bus, Event, NewEvent, Topic};
@@ -17,32 +18,34 @@ const FORGET_AT_ONCE: usize = 2_000;
 pub(super) struct DbBus {
     db: Db,
     clock: Clock,
-    published: Signal,
+    published: Arc<Signal>,
     /// How far each topic was when somebody here last published to it, or looked.
     reached: Mutex<HashMap<String, u64>>,
 }
 
 impl DbBus {
-    pub(super) fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, published: Signal::default(), reached: Mutex::default() }
+    pub(super) fn new(db: Db, clock: Clock, published: Arc<Signal>) -> Self {
+        Self { db, clock, published, reached: Mutex::default() }
     }
 
-    /// Wakes who waits for a topic that has gone further.
-    fn reach(&self, topics: impl IntoIterator<Item = (String, u64)>) {
+    /// Notes how far a topic is; says whether that is news.
+    fn reach(&self, topic: &str, seq: u64) -> bool {
         let mut reached = self.reached.lock();
-        for (topic, seq) in topics {
-            let had = reached.get(&topic).copied().unwrap_or(0);
-            if had < seq {
-                self.published.wake([topic.as_str()]);
-                reached.insert(topic, seq);
+        match reached.get_mut(topic) {
+            Some(had) if *had >= seq => false,
+            Some(had) => {
+                *had = seq;
+                true
             }
+            None => reached.insert(topic.to_owned(), seq).is_none(),
         }
     }
 
     /// Looks for what other processes published.
     async fn look(&self) -> Result<u64> {
         let topics: Vec<(String, i64)> = sql("SELECT name, last_seq FROM topics").all(self.db.readers()).await?;
-        self.reach(topics.into_iter().map(|(name, last)| (name, unsigned(last))));
+        let further = topics.iter().filter(|(topic, last)| self.reach(topic, unsigned(*last)));
+        self.published.wake_for(further.map(|(topic, _)| topic.as_str()));
         // Each topic was told by itself.
         Ok(0)
     }
@@ -74,7 +77,8 @@ impl Bus for DbBus {
         .bind(data);
         let (seq,): (i64,) = insert.one(self.db.writer()).await?;
         let seq = unsigned(seq);
-        self.reach([(event.topic, seq)]);
+        self.reach(&event.topic, seq);
+        self.published.announce_for([event.topic.as_str()]);
         Ok(seq)
     }
 

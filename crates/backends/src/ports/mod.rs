@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use kernel::audit::Audit;
 use kernel::bus::Bus;
+use kernel::fanout::Signals;
 use kernel::queue::Queue;
 use kernel::store::Store;
 use kernel::{Clock, Result};
@@ -26,6 +27,8 @@ pub struct Database {
     pub queue: Arc<dyn Queue>,
     /// The audit trail.
     pub audit: Arc<dyn Audit>,
+    /// Where its news come out: commits, events, tasks that may be claimed.
+    pub signals: Signals,
     /// What it is and where, for people.
     pub about: Arc<str>,
     db: Db,
@@ -33,11 +36,14 @@ pub struct Database {
 
 impl Database {
     pub(crate) fn new(db: Db, clock: &Clock, queue_depth_max: u64, about: &str) -> Self {
+        let signals = Signals::default();
+        let Signals { store: changed, bus: published, queue: claimable } = signals.clone();
         Self {
-            store: Arc::new(store::DbStore::new(db.of(Part::Store), clock.clone())),
-            bus: Arc::new(bus::DbBus::new(db.of(Part::Bus), clock.clone())),
-            queue: Arc::new(queue::DbQueue::new(db.of(Part::Queue), clock.clone(), queue_depth_max)),
+            store: Arc::new(store::DbStore::new(db.of(Part::Store), clock.clone(), changed)),
+            bus: Arc::new(bus::DbBus::new(db.of(Part::Bus), clock.clone(), published)),
+            queue: Arc::new(queue::DbQueue::new(db.of(Part::Queue), clock.clone(), queue_depth_max, claimable)),
             audit: Arc::new(audit::DbAudit::new(db.of(Part::Audit))),
+            signals,
             about: about.into(),
             db,
         }

@@ -1,11 +1,12 @@
 //! The store in the database.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use kernel::signal::{Nudge, Signal};
-use kernel::store::{self, COMMIT_MAX, Change, DELETION_KEPT_MS, Entry, Expect, Store, Write};
+use kernel::store::{self, COMMIT_MAX, Change, DELETION_KEPT_MS, Entries, Entry, Expect, Store, Write};
 use kernel::{Clock, Fault, Result, UnixMs};
 
 use super::counter;
@@ -43,7 +44,7 @@ const COMMIT: &str = "INSERT INTO entries (space, key, value, revision, updated_
 pub(super) struct DbStore {
     db: Db,
     clock: Clock,
-    changed: Signal,
+    changed: Arc<Signal>,
     tidied_ms: AtomicI64,
 }
 
@@ -54,8 +55,8 @@ fn entry((key, value, revision, updated_ms, expires_ms): EntryRow) -> Entry {
 }
 
 impl DbStore {
-    pub(super) fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, changed: Signal::default(), tidied_ms: AtomicI64::new(UnixMs::MIN) }
+    pub(super) fn new(db: Db, clock: Clock, changed: Arc<Signal>) -> Self {
+        Self { db, clock, changed, tidied_ms: AtomicI64::new(UnixMs::MIN) }
     }
 
     /// The commit in one statement, which is the usual case. `None` when it wrote nothing: an expectation does not hold, or there is nothing
@@ -217,7 +218,7 @@ fn change((key, value, revision): (String, Option<String>, i64)) -> Change {
 }
 
 #[async_trait]
-impl Store for DbStore {
+impl Entries for DbStore {
     async fn get(&self, space: &str, key: &str) -> Result<Option<Entry>> {
         let row: Option<EntryRow> = sql("SELECT key, value, revision, updated_ms, expires_ms FROM entries
              WHERE space = $1 AND key = $2 AND value IS NOT NULL AND (expires_ms IS NULL OR expires_ms > $3)")
@@ -259,6 +260,13 @@ impl Store for DbStore {
         Ok(revision)
     }
 
+    fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
+        self.changed.wait_for(spaces, || self.look())
+    }
+}
+
+#[async_trait]
+impl Store for DbStore {
     async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
         store::check_limit(limit)?;
         self.sweep().await?;
@@ -278,9 +286,5 @@ impl Store for DbStore {
         .all(self.db.readers())
         .await?;
         Ok(if limit == 0 { Vec::new() } else { rows.into_iter().map(change).collect() })
-    }
-
-    fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
-        self.changed.wait_for(spaces, || self.look())
     }
 }

@@ -1,5 +1,6 @@
 //! What a suite is given: the ports of one backend around a clock moved by hand.
 
+use std::any::Any;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use kernel::bus::Bus;
 use kernel::fake::{MemoryQueue, World};
 use kernel::logs::Logs;
 use kernel::queue::Queue;
-use kernel::store::Store;
-use kernel::{Clock, Tasks};
+use kernel::store::{Entries, Store};
+use kernel::{Clock, Code, Fault, Tasks};
 use tempfile::TempDir;
 
 use crate::server;
@@ -116,10 +117,71 @@ pub(crate) async fn open_logs(folder: &Path, clock: &Clock) -> SqliteLogs {
     backends::logs::open(folder, clock.clone()).await.unwrap()
 }
 
+/// What registry, locks and elections are made of, on one backend.
+pub(crate) struct EntriesKit {
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    pub(crate) store: Arc<dyn Entries>,
+    /// The same as another process would see it.
+    pub(crate) other: OtherEntries,
+    _rest: Box<dyn Any + Send + Sync>,
+}
+
+pub(crate) struct OtherEntries {
+    pub(crate) store: Arc<dyn Entries>,
+}
+
+impl From<Kit> for EntriesKit {
+    fn from(kit: Kit) -> Self {
+        let (store, other) = (kit.store.clone(), OtherEntries { store: kit.other.store.clone() });
+        Self { clock: kit.clock.clone(), tasks: kit.tasks.clone(), store, other, _rest: Box::new(kit) }
+    }
+}
+
+/// `None` where etcd is not installed, which is said.
+pub(crate) async fn etcd() -> Option<EntriesKit> {
+    let (server, url) = crate::real::etcd()?;
+    let (clock, watching) = (Clock::manual(START_MS), Tasks::new());
+    let [one, two] = [(); 2].map(|()| crate::etcd::open(&url, "fleet", clock.clone()));
+    one.start(&watching);
+    two.start(&watching);
+    let other = OtherEntries { store: two };
+    Some(EntriesKit { clock, tasks: Tasks::new(), store: one, other, _rest: Box::new((server, watching)) })
+}
+
 /// Fails a test that would otherwise hang.
 pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), what).await.expect("it should have happened by now")
 }
+
+/// Until it answers again.
+pub(crate) async fn answering<T>(mut ask: impl AsyncFnMut() -> Result<T, Fault>) -> T {
+    soon(async {
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(fault) => assert_eq!(fault.code, Code::Unavailable, "{fault}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+}
+
+/// Runs each named suite function on what memory and Redis keep, as the suite's functions of these names give it.
+macro_rules! on_memory_and_redis {
+    ($($name:ident),* $(,)?) => {
+        mod on_memory { $(#[tokio::test] async fn $name() { super::$name(super::memory()).await; })* }
+        mod on_redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let Some(kit) = super::redis() else { return };
+                super::$name(kit).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_memory_and_redis;
 
 /// Runs each named suite function on every backend.
 macro_rules! on_every_backend {
@@ -135,6 +197,34 @@ macro_rules! on_every_backend {
     };
 }
 pub(crate) use on_every_backend;
+
+/// Runs each named suite function on everything that keeps what registry, locks and elections are made of.
+macro_rules! on_everything_that_keeps_entries {
+    ($($name:ident),* $(,)?) => {
+        mod on_memory {
+            $(#[tokio::test] async fn $name() { super::$name(crate::kit::memory().await.into()).await; })*
+        }
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(crate::kit::sqlite().await.into()).await; })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let Some(kit) = crate::kit::postgres().await else { return };
+                super::$name(kit.into()).await;
+            })*
+        }
+        mod on_etcd {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let Some(kit) = crate::kit::etcd().await else { return };
+                super::$name(kit).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_everything_that_keeps_entries;
 
 /// Runs each named suite function on what keeps things in memory and in files.
 macro_rules! in_memory_and_files {

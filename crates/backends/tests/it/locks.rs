@@ -1,4 +1,4 @@
-//! Locks and elections, on every store.
+//! Locks and elections, on everything that keeps entries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,9 +7,9 @@ use std::time::Duration;
 use kernel::locks::{Elections, Held, Locks};
 use kernel::{Code, Fault, OnEnd};
 
-use crate::kit::{Kit, START_MS, on_every_backend, soon};
+use crate::kit::{EntriesKit as Kit, START_MS, on_everything_that_keeps_entries, soon};
 
-on_every_backend!(
+on_everything_that_keeps_entries!(
     a_lock_is_held_by_one,
     tokens_grow_with_every_holding,
     renewing_keeps_the_token_and_moves_the_end,

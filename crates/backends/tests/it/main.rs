@@ -1,9 +1,12 @@
-//! One suite per port, run on memory, on SQLite and on PostgreSQL: what holds for one must hold for the others.
+//! One suite per port, run on memory and on each real thing that it can be made of: what holds for one must hold for the others.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper that cannot go on fails its test")]
 
 mod audit;
+mod buckets;
 mod bus;
+mod etcd;
+mod fanout;
 mod gate;
 mod keys;
 mod kit;
@@ -13,6 +16,8 @@ mod model;
 mod postgres;
 mod processes;
 mod queue;
+mod real;
+mod redis;
 mod registry;
 mod schedules;
 mod server;

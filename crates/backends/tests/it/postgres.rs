@@ -13,7 +13,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 
 use crate::audit::record;
-use crate::kit::{START_MS, open as open_folder, open_with, postgres_folder, soon};
+use crate::kit::{START_MS, answering, open as open_folder, open_with, postgres_folder, soon};
 use crate::processes::{start, until_at_work};
 use crate::queue::{all_ended, prove, submit_all};
 use crate::server::{self, Own};
@@ -29,20 +29,6 @@ async fn refusal(url: &str, password: Option<&str>) -> Fault {
 async fn tamper(url: &str, statements: &str) {
     let mut connection = PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut connection).await.unwrap();
-}
-
-/// Until the server answers again.
-async fn answering<T>(mut ask: impl AsyncFnMut() -> Result<T, Fault>) -> T {
-    soon(async {
-        loop {
-            match ask().await {
-                Ok(answer) => return answer,
-                Err(fault) => assert_eq!(fault.code, Code::Unavailable, "{fault}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

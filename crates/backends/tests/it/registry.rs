@@ -1,4 +1,4 @@
-//! The registry, on every store.
+//! The registry, on everything that keeps entries.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use kernel::fleet::Instance;
 use kernel::health::Status;
 use kernel::registry::{REMEMBERED, Registry};
 
-use crate::kit::{Kit, START_MS, on_every_backend, soon};
+use crate::kit::{EntriesKit as Kit, START_MS, on_everything_that_keeps_entries, soon};
 
-on_every_backend!(
+on_everything_that_keeps_entries!(
     others_see_what_is_registered,
     what_is_lost_is_remembered_until_it_is_back_or_forgotten,
     a_lease_ends_by_the_clock_unless_renewed,

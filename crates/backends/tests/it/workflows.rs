@@ -16,7 +16,7 @@ use flow::workflow::{Engine, EngineConfig};
 use kernel::bus::READ_MAX;
 use kernel::fake::World;
 use kernel::signal::Nudge;
-use kernel::store::{Change, Entry, Store, Write};
+use kernel::store::{Change, Entries, Entry, Store, Write};
 use kernel::{Caller, Clock, Ports, Result, Role, Tasks};
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ struct Ends {
 }
 
 #[async_trait]
-impl Store for Ends {
+impl Entries for Ends {
     async fn get(&self, space: &str, key: &str) -> Result<Option<Entry>> {
         self.inner.get(space, key).await
     }
@@ -104,12 +104,15 @@ impl Store for Ends {
         }
     }
 
-    async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
-        self.inner.changes(space, prefix, revision, limit).await
-    }
-
     fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
         self.inner.changed(spaces)
+    }
+}
+
+#[async_trait]
+impl Store for Ends {
+    async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
+        self.inner.changes(space, prefix, revision, limit).await
     }
 }
 

@@ -77,7 +77,7 @@ impl Doctor {
 fn examine(loaded: &Loaded, fix: bool, findings: &mut Vec<Finding>) {
     let config = &loaded.config;
     data_folder(config, fix, findings);
-    database(loaded, findings);
+    servers(loaded, findings);
     ports(config, findings);
     tools(loaded, findings);
     memory(findings);
@@ -126,17 +126,25 @@ fn data_folder(config: &Config, fix: bool, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The server that the fleet keeps its things on, if it has one.
-fn database(loaded: &Loaded, findings: &mut Vec<Finding>) {
-    let Some(place) = loaded.postgres() else { return };
-    let looked = super::runtime().and_then(|runtime| runtime.block_on(place.look()));
-    findings.push(match looked {
-        Ok(place) => Finding::ok("database", format!("PostgreSQL at {place} answers")),
-        Err(fault) => {
-            let fix = fault.hint.unwrap_or_else(|| "start it, or set DATABASE_URL".into());
-            Finding::bad("database", "problem", fault.message, fix)
-        }
-    });
+/// The servers that the fleet stands on, if it has such.
+fn servers(loaded: &Loaded, findings: &mut Vec<Finding>) {
+    if let Some(place) = loaded.postgres() {
+        let looked = async { place.look().await.map(|place| format!("PostgreSQL at {place}")) };
+        findings.push(server("database", looked, "start it, or set DATABASE_URL"));
+    }
+    if let Some(place) = loaded.redis() {
+        findings.push(server("redis", place.look(), "start it, or set REDIS_URL"));
+    }
+    if let Some(place) = loaded.etcd() {
+        findings.push(server("etcd", place.look(), "start it, or set ETCD_ENDPOINTS"));
+    }
+}
+
+fn server(name: &str, looking: impl Future<Output = Result<String, Fault>>, fix: &str) -> Finding {
+    match super::runtime().and_then(|runtime| runtime.block_on(looking)) {
+        Ok(place) => Finding::ok(name, format!("{place} answers")),
+        Err(fault) => Finding::bad(name, "problem", fault.message, fault.hint.unwrap_or_else(|| fix.into())),
+    }
 }
 
 /// Key files that others than their owner may read.

@@ -32,6 +32,17 @@ impl Loaded {
         let url = self.secrets.get(DATABASE_URL)?.expose();
         Some(backends::postgres::Place { url, password: self.secrets.get(DATABASE_PASSWORD).map(Secret::expose) })
     }
+
+    /// Where the fleet's Redis is, if it has one.
+    pub fn redis(&self) -> Option<backends::redis::Place<'_>> {
+        let url = self.secrets.get(REDIS_URL)?.expose();
+        Some(backends::redis::Place { url, password: self.secrets.get(REDIS_PASSWORD).map(Secret::expose) })
+    }
+
+    /// Where the fleet's etcd is, if it has one.
+    pub fn etcd(&self) -> Option<backends::etcd::Place<'_>> {
+        Some(backends::etcd::Place { endpoints: self.secrets.get(ETCD_ENDPOINTS)?.expose() })
+    }
 }
 
 impl fmt::Display for Origin {
@@ -86,13 +97,30 @@ const MOVED: [(&str, &str); 3] = [
 ];
 
 /// Variables that hold secrets: from the environment, `.env` or a file (`NAME_FILE`), never from `flotilla.toml`.
-const SECRETS: [&str; 8] =
-    [DATABASE_URL, DATABASE_PASSWORD, FLEET_KEY, RPC_URL, WALLET_KEY, WALLET_PASSWORD, RELAY_URL, RELAY_KEY];
+const SECRETS: [&str; 11] = [
+    DATABASE_URL,
+    DATABASE_PASSWORD,
+    REDIS_URL,
+    REDIS_PASSWORD,
+    ETCD_ENDPOINTS,
+    FLEET_KEY,
+    RPC_URL,
+    WALLET_KEY,
+    WALLET_PASSWORD,
+    RELAY_URL,
+    RELAY_KEY,
+];
 
 /// Where the fleet's PostgreSQL is; without one it keeps its things in the data folder.
 pub const DATABASE_URL: &str = "DATABASE_URL";
 /// The password of that, when the URL has none.
 pub const DATABASE_PASSWORD: &str = "POSTGRES_PASSWORD";
+/// Where the Redis is by which the fleet's processes keep to limits together and tell each other news; without one each keeps to them alone.
+const REDIS_URL: &str = "REDIS_URL";
+/// The password of that, when the URL has none.
+const REDIS_PASSWORD: &str = "REDIS_PASSWORD";
+/// Where the etcd is on which the fleet's processes find each other, lock and elect; without one they do in the database.
+const ETCD_ENDPOINTS: &str = "ETCD_ENDPOINTS";
 /// The key that the processes of a fleet know each other by, 32 bytes in base64url; what the data folder or the database has when absent.
 pub const FLEET_KEY: &str = "FLOTILLA_FLEET_KEY";
 /// The EVM nodes' URLs, parted by commas: they often carry a key.

@@ -1,5 +1,6 @@
 //! Puts a process of the fleet together: ports, services under supervision, doors; and takes it apart again in order.
 
+mod beside;
 mod coordinator;
 mod documentation;
 mod parts;

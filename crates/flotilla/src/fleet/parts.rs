@@ -18,6 +18,7 @@ use kernel::metrics::Metrics;
 use kernel::offers::Offers;
 use kernel::ports::Backends;
 use kernel::prices::Prices;
+use kernel::reach::Reach;
 use kernel::registry::Registry;
 use kernel::vault::{NoVault, Vault};
 use kernel::{Caller, Clock, Fault, Ports, Result, Role, Secret, Tasks};
@@ -37,6 +38,7 @@ use web::intake::Intake;
 use web::service::{Past, ServiceDoors};
 use web::status_page::Page;
 
+use super::beside::Beside;
 use super::coordinator::Rest;
 use super::supervisor::Supervisor;
 use super::wallet::Key;
@@ -80,6 +82,8 @@ pub struct Parts {
     database: backends::Database,
     /// Whether other machines may be on the same database.
     shares_database: bool,
+    /// What the fleet stands on beside the database.
+    beside: Vec<Arc<Reach>>,
     recorder: Recorder,
     sink: Arc<LogSink>,
     /// Owns what must outlive the services: the queues of the audit trail and of the logs.
@@ -94,20 +98,20 @@ impl Parts {
         let data = DataDir::open(&config.fleet.data_dir)?;
         let (metrics, tasks, storage) = (Metrics::default(), Tasks::new(), Tasks::new());
         let database = data.database(loaded, clock.clone()).await?;
-        let sealer = Sealer::new(&data.fleet_key(loaded, &database).await?, clock.clone());
+        let fleet_key = data.fleet_key(loaded, &database).await?;
+        let sealer = Sealer::new(&fleet_key, clock.clone());
         let logs: Arc<dyn Logs> = Arc::new(backends::logs::open(data.path(), clock.clone()).await?);
         let sink = LogSink::new(metrics.clone());
         sink.start(Arc::clone(&logs), &storage);
-        let endpoint = config.telemetry.otlp_endpoint.as_deref();
-        let exporter = endpoint.map(|endpoint| Exporter::start(endpoint, &metrics, &storage)).transpose()?;
+        let exporter = exporter(config, &metrics, &storage)?;
         output.connect(clock.clone(), metrics.clone(), Arc::clone(&sink), exporter.clone());
         let recorder = Recorder::start(Arc::clone(&database.audit), &storage);
         let keys = Arc::new(Keys::new(Arc::clone(&database.store), clock.clone()));
         ensure_cli_key(&keys, &data, &cli_key_name(loaded, &data)).await?;
         let process = kernel::ids::new_id("p");
-        let registry = Registry::new(Arc::clone(&database.store), clock.clone());
-        let offers = Offers::new(Arc::clone(&database.store), clock.clone());
-        let workers = Workers::new(Arc::clone(&database.queue), registry.clone(), offers, clock.clone());
+        let beside = Beside::open(loaded, &fleet_key, &process, &database, (&clock, &metrics, &storage)).await?;
+        let registry = Registry::new(Arc::clone(&beside.leases), clock.clone());
+        let workers = workers(&database, &registry, &clock);
         let supervisor = Supervisor::new(registry, Arc::clone(&database.bus), clock.clone(), process.clone());
         let (chain, wallet) = chain(loaded, &data, &database, &clock, &metrics, &tasks)?;
         let prices = prices(config, &database, &clock, &chain.chain)?;
@@ -116,6 +120,7 @@ impl Parts {
             tasks: tasks.clone(),
             metrics: metrics.clone(),
             store: Arc::clone(&database.store),
+            leases: Arc::clone(&beside.leases),
             bus: Arc::clone(&database.bus),
             queue: Arc::clone(&database.queue),
             logs,
@@ -124,10 +129,10 @@ impl Parts {
             chain: chain.chain,
             abi: Arc::new(evm::Encodings),
             prices,
-            backends: Backends::new(&database.about, &"SQLite".into()),
+            backends: Backends::new(&database.about, &"SQLite".into()).beside(beside.outside.iter().cloned()),
         };
         let phases = Phases::new(clock.clone(), metrics, Arc::new(recorder.clone()), config.limits.clone());
-        let phases = with_spans(phases, exporter);
+        let phases = beside.limit(with_spans(phases, exporter));
         let long = TaskStore::new(Arc::clone(&ports.store), clock.clone(), tasks.clone());
         let shared =
             Shared { phases, sealer: sealer.clone(), clock: clock.clone(), version: crate::VERSION, tasks: Some(long) };
@@ -151,6 +156,7 @@ impl Parts {
             anonymous: config.auth.anonymous_role.clone(),
             database,
             shares_database: loaded.postgres().is_some(),
+            beside: beside.outside,
             recorder,
             sink,
             storage,
@@ -226,10 +232,18 @@ impl Parts {
 
     /// What keeps what, in a line.
     pub fn storage_line(&self) -> String {
-        if self.shares_database {
-            return format!("{}: store, bus, queue, audit, registry; SQLite: logs", self.database.about);
+        let elsewhere = |port: &str| self.beside.iter().any(|reach| reach.port() == port);
+        let mut ports = vec!["store", "bus", "queue", "audit", "registry"];
+        ports.retain(|port| !elsewhere(port));
+        let ports = ports.join(", ");
+        let mut line = match self.shares_database {
+            true => format!("{}: {ports}; SQLite: logs", self.database.about),
+            false => format!("embedded (SQLite): {ports}, logs"),
+        };
+        for reach in &self.beside {
+            line.push_str(&format!("; {}: {}", reach.place(), reach.port()));
         }
-        "embedded (SQLite): store, bus, queue, audit, registry, logs".into()
+        line
     }
 
     /// Where backups are made: of what is in the data folder.
@@ -269,6 +283,16 @@ fn past(ports: &Ports, door: &mut DoorConfig, storage: &Tasks) -> Past {
         deprecations,
         fleet: None,
     }
+}
+
+fn workers(database: &backends::Database, registry: &Registry, clock: &Clock) -> Workers {
+    let offers = Offers::new(Arc::clone(&database.store), clock.clone());
+    Workers::new(Arc::clone(&database.queue), registry.clone(), offers, clock.clone())
+}
+
+fn exporter(config: &Config, metrics: &Metrics, storage: &Tasks) -> Result<Option<Exporter>> {
+    let endpoint = config.telemetry.otlp_endpoint.as_deref();
+    endpoint.map(|endpoint| Exporter::start(endpoint, metrics, storage)).transpose()
 }
 
 fn with_spans(phases: Phases, exporter: Option<Exporter>) -> Phases {

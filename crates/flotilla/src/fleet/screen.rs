@@ -46,7 +46,10 @@ impl Screen {
         instances: Vec<Instance>,
         anonymous: Option<&Role>,
     ) -> Self {
-        let own = |instance: &Instance| note.services.contains_key(&role(instance.kind, &instance.service));
+        // Other processes may run copies of the same services.
+        let own = |instance: &Instance| {
+            note.services.get(&role(instance.kind, &instance.service)).is_some_and(|url| *url == instance.url)
+        };
         let (services, agents) = instances.into_iter().filter(own).partition(|instance| instance.kind == Kind::Server);
         Self {
             mode: mode.to_owned(),

@@ -12,7 +12,7 @@ use kernel::backoff::Backoff;
 use kernel::bus::NewEvent;
 use kernel::catalog;
 use kernel::fleet::{Instance, Kind};
-use kernel::health::{Check, Report, Status};
+use kernel::health::{Check, Report, Status, worst};
 use kernel::metrics::{AgentLabel, ServerLabel};
 use kernel::tasks::catch_panic;
 use kernel::{Fault, Ports, Tasks};
@@ -301,13 +301,18 @@ impl Unit {
         end
     }
 
-    /// What the service says of itself; and of the store that all of them stand on, when it does not answer.
+    /// What the service says of itself; and what does not answer of that which all of them stand on.
     async fn health(&self, running: &Running) -> Report {
         let (mut report, store) = tokio::join!(running.health(), self.ports.store.get("status", "probe"));
         if let Err(fault) = store {
             report.checks.push(Check::degraded("store", fault.to_string()));
-            report.status = report.status.max(Status::Degraded);
         }
+        for reach in self.ports.backends.outside() {
+            if let Err(fault) = reach.standing() {
+                report.checks.push(Check::degraded(reach.port(), fault.to_string()));
+            }
+        }
+        report.status = report.status.max(worst(&report.checks));
         report
     }
 

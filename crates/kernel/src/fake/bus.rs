@@ -46,7 +46,7 @@ impl Bus for MemoryBus {
             held.events.push_back(Event { seq, topic: topic.clone(), kind, source, at_ms, trace_id, data });
             seq
         };
-        self.published.wake([topic.as_str()]);
+        self.published.wake_for([topic.as_str()]);
         Ok(seq)
     }
 

@@ -4,7 +4,9 @@
 
 mod abi;
 mod audit;
+mod buckets;
 mod bus;
+mod fanout;
 mod fleet;
 mod logs;
 mod prices;
@@ -14,7 +16,9 @@ mod world;
 
 pub use abi::NoAbi;
 pub use audit::MemoryAudit;
+pub use buckets::MemoryBuckets;
 pub use bus::MemoryBus;
+pub use fanout::MemoryFanout;
 pub use fleet::FakeFleet;
 pub use logs::MemoryLogs;
 pub use prices::FakePrices;

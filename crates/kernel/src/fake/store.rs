@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::signal::{Nudge, Signal};
-use crate::store::{self, Change, DELETION_KEPT_MS, Entry, Expect, Store, Write};
+use crate::store::{self, Change, DELETION_KEPT_MS, Entries, Entry, Expect, Store, Write};
 use crate::{Clock, Result, UnixMs};
 
 /// See the module.
@@ -101,7 +101,7 @@ impl State {
 }
 
 #[async_trait]
-impl Store for MemoryStore {
+impl Entries for MemoryStore {
     async fn get(&self, space: &str, key: &str) -> Result<Option<Entry>> {
         let now_ms = self.clock.now_ms();
         let state = self.state.lock();
@@ -137,6 +137,13 @@ impl Store for MemoryStore {
         Ok(revision)
     }
 
+    fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
+        self.changed.wait_for(spaces, || async { Ok(self.sweep()) })
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
     async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
         store::check_limit(limit)?;
         let swept = self.sweep();
@@ -156,9 +163,5 @@ impl Store for MemoryStore {
             changes.clear();
         }
         Ok(changes)
-    }
-
-    fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
-        self.changed.wait_for(spaces, || async { Ok(self.sweep()) })
     }
 }

@@ -6,6 +6,7 @@ use super::{FakeFleet, FakePrices, MemoryAudit, MemoryBus, MemoryLogs, MemoryQue
 use crate::chain::{Abi, Chain, Unconfigured};
 use crate::metrics::Metrics;
 use crate::ports::Backends;
+use crate::store::{Entries, Store};
 use crate::{Clock, Ports, Tasks, UnixMs};
 
 /// When a world's clock starts: 15 November 2026, 08:00 UTC.
@@ -21,7 +22,7 @@ pub struct World {
     /// Figures.
     pub metrics: Metrics,
     /// The store.
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<dyn Store>,
     /// The bus.
     pub bus: Arc<MemoryBus>,
     /// The queue.
@@ -82,6 +83,7 @@ impl World {
             tasks: self.tasks.clone(),
             metrics: self.metrics.clone(),
             store: self.store.clone(),
+            leases: self.store.clone() as Arc<dyn Entries>,
             bus: self.bus.clone(),
             queue: self.queue.clone(),
             logs: self.logs.clone(),

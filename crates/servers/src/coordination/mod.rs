@@ -93,8 +93,8 @@ impl McpServer for Coordination {
             clock: ports.clock.clone(),
             bus: Arc::clone(&ports.bus),
             store: Arc::clone(&ports.store),
-            locks: Locks::new(Arc::clone(&ports.store), ports.clock.clone()),
-            elections: Elections::new(Arc::clone(&ports.store), ports.clock.clone()),
+            locks: Locks::new(Arc::clone(&ports.leases), ports.clock.clone()),
+            elections: Elections::new(Arc::clone(&ports.leases), ports.clock.clone()),
             retention_ms: i64::from(config.topic_retention_hours) * 3_600_000,
         })
     }

@@ -36,7 +36,7 @@ impl Monitoring {
 
     /// Enters what was counted into the books now and then until the service stops, while this replica leads.
     pub(super) async fn keep_books(&self, stopping: CancellationToken) {
-        let elections = Elections::new(self.store.clone(), self.clock.clone());
+        let elections = Elections::new(self.leases.clone(), self.clock.clone());
         let mut every = interval(BOOK_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut token = None;

@@ -36,7 +36,7 @@ use async_trait::async_trait;
 use kernel::bus::Bus;
 use kernel::fleet::Fleet;
 use kernel::health::Check;
-use kernel::store::Store;
+use kernel::store::{Entries, Store};
 use kernel::{Clock, OnEnd, UnixMs};
 use mcp::prelude::*;
 use mcp::prompt::{Argument, Arguments, Message, Prompt};
@@ -120,6 +120,7 @@ impl Config {
 pub struct Monitoring {
     clock: Clock,
     store: Arc<dyn Store>,
+    leases: Arc<dyn Entries>,
     bus: Arc<dyn Bus>,
     fleet: Arc<dyn Fleet>,
     figures: Arc<Figures>,
@@ -144,6 +145,7 @@ impl McpServer for Monitoring {
         let allowed = config.allow.iter().map(|text| text.parse()).collect::<Result<_, Fault>>()?;
         let (clock, store, bus, fleet) =
             (ports.clock.clone(), ports.store.clone(), ports.bus.clone(), ports.fleet.clone());
+        let leases = ports.leases.clone();
         let figures = Arc::new(match &config.prometheus_url {
             Some(url) => Figures::Prometheus(Prometheus::new(url, config.prometheus_token_file.clone())?),
             None => {
@@ -161,7 +163,7 @@ impl McpServer for Monitoring {
         let candidate = kernel::ids::new_id("monitoring");
         let leads = false.into();
         let started_ms = clock.now_ms();
-        Ok(Self { clock, store, bus, fleet, figures, evaluator, allowed, config, candidate, started_ms, leads })
+        Ok(Self { clock, store, leases, bus, fleet, figures, evaluator, allowed, config, candidate, started_ms, leads })
     }
 
     fn tools(set: &mut ToolSet<Self>) {

@@ -99,7 +99,7 @@ impl Monitoring {
 
     /// Whether somebody sees to it that the rules are evaluated.
     pub(super) async fn attended(&self) -> Result<bool, Fault> {
-        let elections = kernel::locks::Elections::new(self.store.clone(), self.clock.clone());
+        let elections = kernel::locks::Elections::new(self.leases.clone(), self.clock.clone());
         Ok(elections.leader(&kernel::duties::election(AGENT)).await?.is_some())
     }
 }

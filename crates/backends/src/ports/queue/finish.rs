@@ -33,7 +33,7 @@ pub(super) async fn finish(queue: &DbQueue, endings: Vec<Ending>) -> Result<Vec<
     }
     tx.commit().await?;
     if freed {
-        queue.freed.notify_waiters();
+        queue.claimable.announce();
     }
     Ok(states.into_iter().flatten().collect())
 }

@@ -23,7 +23,6 @@ use kernel::queue::{
 use kernel::signal::Signal;
 use kernel::{Clock, Fault, Result, UnixMs};
 use sqlx::AssertSqlSafe;
-use tokio::sync::Notify;
 
 use super::counter;
 use crate::db::{Db, Tx, limit as bound_limit, signed, sql, unsigned};
@@ -41,24 +40,13 @@ pub(super) struct DbQueue {
     clock: Clock,
     depth_max: u64,
     claims: Vec<Arc<str>>,
-    /// News of this process.
-    freed: Notify,
-    /// News of others.
-    claimable: Signal,
+    claimable: Arc<Signal>,
     swept_ms: AtomicI64,
 }
 
 impl DbQueue {
-    pub(super) fn new(db: Db, clock: Clock, depth_max: u64) -> Self {
-        Self {
-            db,
-            clock,
-            depth_max,
-            claims: text::claims(),
-            freed: Notify::new(),
-            claimable: Signal::default(),
-            swept_ms: AtomicI64::new(UnixMs::MIN),
-        }
+    pub(super) fn new(db: Db, clock: Clock, depth_max: u64, claimable: Arc<Signal>) -> Self {
+        Self { db, clock, depth_max, claims: text::claims(), claimable, swept_ms: AtomicI64::new(UnixMs::MIN) }
     }
 
     /// Frees what is due and what is held too long, if there is such. Returns the earliest time at which there will be more.
@@ -73,7 +61,7 @@ impl DbQueue {
             }
             self.sweep_once(now_ms).await?;
             freed = true;
-            self.freed.notify_waiters();
+            self.claimable.announce();
         }
     }
 
@@ -113,7 +101,7 @@ impl DbQueue {
         write(&mut tx, &after).await?;
         tx.commit().await?;
         if after.state == State::Queued {
-            self.freed.notify_waiters();
+            self.claimable.announce();
         }
         Ok(after)
     }
@@ -233,7 +221,7 @@ impl Queue for DbQueue {
             let full = || queue::full(&tasks[0].queue, self.depth_max);
             Places::of(fresh, Vec::new()).answer(&tasks)?.ok_or_else(full)?
         };
-        self.freed.notify_waiters();
+        self.claimable.announce();
         Ok(submitted)
     }
 
@@ -339,18 +327,11 @@ impl Queue for DbQueue {
             .run(&mut tx)
             .await?;
         tx.commit().await?;
-        self.freed.notify_waiters();
+        self.claimable.announce();
         Ok(())
     }
 
     fn claimable<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        let freed = self.freed.notified();
-        let others = self.claimable.wait(|| counter(&self.db, "claimable"));
-        Box::pin(async move {
-            tokio::select! {
-                () = freed => {}
-                () = others => {}
-            }
-        })
+        self.claimable.wait(|| counter(&self.db, "claimable"))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kernel::chain::Ground;
 use kernel::signal::Nudge;
-use kernel::store::{Change, Entry, Store, Write};
+use kernel::store::{Change, Entries, Entry, Store, Write};
 use kernel::{Clock, Code, Result};
 use market::gate::{Desk, Gate, LedgerRow, Mode, Outcome, Reservation, Trade};
 use market::ledger::{Account, Postings};
@@ -118,7 +118,7 @@ impl Brittle {
 }
 
 #[async_trait]
-impl Store for Brittle {
+impl Entries for Brittle {
     async fn get(&self, space: &str, key: &str) -> Result<Option<Entry>> {
         self.step(self.inner.get(space, key)).await
     }
@@ -131,12 +131,15 @@ impl Store for Brittle {
         self.step(self.inner.commit(writes)).await
     }
 
-    async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
-        self.step(self.inner.changes(space, prefix, revision, limit)).await
-    }
-
     fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
         self.inner.changed(spaces)
+    }
+}
+
+#[async_trait]
+impl Store for Brittle {
+    async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
+        self.step(self.inner.changes(space, prefix, revision, limit)).await
     }
 }
 

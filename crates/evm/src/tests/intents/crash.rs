@@ -16,7 +16,7 @@ use kernel::fake::{MemoryBus, MemoryStore};
 use kernel::intents::{Engine, Gate, Intent, Parts, Policy, Purpose, State};
 use kernel::metrics::Metrics;
 use kernel::signal::Nudge;
-use kernel::store::{Change, Entry, Store, Write};
+use kernel::store::{Change, Entries, Entry, Store, Write};
 use kernel::{Clock, Result, Secret, Tasks};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -85,7 +85,7 @@ impl Journal {
 }
 
 #[async_trait]
-impl Store for Journal {
+impl Entries for Journal {
     async fn get(&self, space: &str, key: &str) -> Result<Option<Entry>> {
         self.memory.get(space, key).await
     }
@@ -105,12 +105,15 @@ impl Store for Journal {
         Ok(revision)
     }
 
-    async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
-        self.memory.changes(space, prefix, revision, limit).await
-    }
-
     fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
         self.memory.changed(spaces)
+    }
+}
+
+#[async_trait]
+impl Store for Journal {
+    async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
+        self.memory.changes(space, prefix, revision, limit).await
     }
 }
 

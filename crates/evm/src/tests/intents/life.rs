@@ -4,7 +4,6 @@ use kernel::Code;
 use kernel::bus::Bus;
 use kernel::chain::{Abi, Amount, Chain};
 use kernel::intents::{Engine, INTENTS_TOPIC, Purpose, Request, State};
-use kernel::store::Store;
 use serde_json::json;
 
 use super::{desk, fees, parts};

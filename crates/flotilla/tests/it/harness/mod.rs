@@ -14,6 +14,8 @@ pub(crate) mod mcp;
 #[path = "../../../../backends/tests/it/server.rs"]
 pub(crate) mod postgres;
 pub(crate) mod process;
+#[path = "../../../../backends/tests/it/real.rs"]
+pub(crate) mod real;
 pub(crate) mod receiver;
 pub(crate) mod stream;
 pub(crate) mod tools;

@@ -5,7 +5,7 @@ mod keys;
 mod messages;
 
 use expect_test::expect;
-use kernel::store::{Store, Write};
+use kernel::store::Write;
 use kernel::{Caller, Role};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! From a reason to an alert, and everything that may happen to it.
 
 use expect_test::expect;
-use kernel::store::{Store, Write};
+use kernel::store::Write;
 use serde_json::{Value, json};
 
 use super::*;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use kernel::bus::{Bus as _, NewEvent};
 use kernel::fake::World;
-use kernel::store::Store as _;
 use kernel::{Caller, Code, Role};
 use serde_json::{Value, json};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kernel::fake::World;
 use kernel::signal::Nudge;
-use kernel::store::{Change, Entry as StoreEntry, Store, Write};
+use kernel::store::{Change, Entries, Entry as StoreEntry, Store, Write};
 use kernel::{Caller, Clock, Ports, Result, Role, Tasks};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ pub(super) struct Fated {
 }
 
 #[async_trait]
-impl Store for Fated {
+impl Entries for Fated {
     async fn get(&self, space: &str, key: &str) -> Result<Option<StoreEntry>> {
         self.inner.get(space, key).await
     }
@@ -97,12 +97,15 @@ impl Store for Fated {
         self.inner.commit(writes).await
     }
 
-    async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
-        self.inner.changes(space, prefix, revision, limit).await
-    }
-
     fn changed<'a>(&'a self, spaces: &[&str]) -> Nudge<'a> {
         self.inner.changed(spaces)
+    }
+}
+
+#[async_trait]
+impl Store for Fated {
+    async fn changes(&self, space: &str, prefix: &str, revision: u64, limit: usize) -> Result<Vec<Change>> {
+        self.inner.changes(space, prefix, revision, limit).await
     }
 }
 

@@ -1,0 +1,204 @@
+//! Servers of other people's that a test has for itself: each in a temporary folder, ended with its test, killed when the test wants it.
+//!
+//! On a build server one that is not installed fails its test; on a laptop the test is skipped, and says so.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a server may take to be there.
+const START_TIME: Duration = Duration::from_secs(60);
+/// The pause between two looks whether it is.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A server, how it is started, and when it is there.
+pub(crate) struct Real {
+    folder: TempDir,
+    child: Child,
+    kind: Kind,
+}
+
+/// What there is to know of a kind of server.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// The program, and the others it may be.
+    programs: &'static [&'static str],
+    /// Debian's package.
+    package: &'static str,
+    /// What it is told.
+    arguments: fn(&Path) -> Vec<String>,
+    /// Whether it answers.
+    answers: fn(&Path) -> bool,
+}
+
+const REDIS: Kind = Kind {
+    programs: &["redis-server", "valkey-server"],
+    package: "redis-server",
+    arguments: |folder| {
+        let socket = socket(folder).display().to_string();
+        let words = ["--port", "0", "--unixsocket", &socket, "--save", "", "--appendonly", "no", "--daemonize", "no"];
+        words.map(ToOwned::to_owned).into()
+    },
+    // A socket that a killed server left behind takes nobody.
+    answers: |folder| UnixStream::connect(socket(folder)).is_ok(),
+};
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("redis.sock")
+}
+
+const ETCD: Kind = Kind {
+    programs: &["etcd"],
+    package: "etcd-server",
+    arguments: |folder| {
+        let (clients, peers) = places(folder);
+        let words = [
+            ("--data-dir", "data".to_owned()),
+            ("--listen-client-urls", clients.clone()),
+            ("--advertise-client-urls", clients),
+            ("--listen-peer-urls", peers.clone()),
+            ("--initial-advertise-peer-urls", peers.clone()),
+            ("--initial-cluster", format!("default={peers}")),
+            // It is alone, and leads the sooner.
+            ("--heartbeat-interval", "20".to_owned()),
+            ("--election-timeout", "200".to_owned()),
+        ];
+        words.into_iter().flat_map(|(word, value)| [word.to_owned(), value]).collect()
+    },
+    answers: |folder| {
+        let (clients, _) = places(folder);
+        let host = clients.trim_start_matches("http://");
+        let health = || {
+            let mut stream = TcpStream::connect(host)?;
+            write!(stream, "GET /health HTTP/1.0\r\nHost: {host}\r\n\r\n")?;
+            let mut said = String::new();
+            stream.read_to_string(&mut said).map(|_| said)
+        };
+        health().is_ok_and(|said| said.contains("true"))
+    },
+};
+
+/// Where an etcd serves clients and other members: an address that no other has. All of 127.0.0.0/8 is this machine, and nothing else takes a
+/// port there, so a server that was killed finds its own free.
+fn places(folder: &Path) -> (String, String) {
+    static STARTED: AtomicU16 = AtomicU16::new(0);
+    let note = folder.join("address");
+    let address = std::fs::read_to_string(&note).unwrap_or_else(|_| {
+        let pid = std::process::id();
+        let [_, high, middle, low] = pid.to_be_bytes();
+        // Numbers of processes are below 2^22.
+        let address =
+            format!("127.{}.{middle}.{low}:{}", high + 64, 20_000 + 2 * STARTED.fetch_add(1, Ordering::Relaxed));
+        std::fs::write(&note, &address).unwrap();
+        address
+    });
+    let (host, port) = address.rsplit_once(':').unwrap();
+    (format!("http://{address}"), format!("http://{host}:{}", port.parse::<u16>().unwrap() + 1))
+}
+
+/// An etcd, and its URL.
+pub(crate) fn etcd() -> Option<(Real, String)> {
+    let real = Real::start(ETCD)?;
+    let (clients, _) = places(real.folder.path());
+    Some((real, clients))
+}
+
+/// A Redis, and its URL: a socket, so that no port is needed.
+pub(crate) fn redis() -> Option<(Real, String)> {
+    let real = Real::start(REDIS)?;
+    let url = format!("unix://{}", socket(real.folder.path()).display());
+    Some((real, url))
+}
+
+impl Real {
+    fn start(kind: Kind) -> Option<Self> {
+        if program(kind).is_none() {
+            let package = kind.package;
+            missing(&format!("{} is not installed: apt-get install {package}", kind.programs[0]));
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let child = spawn(kind, folder.path());
+        let mut real = Self { folder, child, kind };
+        real.until_there();
+        Some(real)
+    }
+
+    /// Ends it without a word: `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, on what it had.
+    pub(crate) fn again(&mut self) {
+        self.child = spawn(self.kind, self.folder.path());
+        self.until_there();
+    }
+
+    /// Has it stand still, or go on.
+    #[expect(unsafe_code, reason = "signals have no safe form in std")]
+    pub(crate) fn stand_still(&self, still: bool) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        // SAFETY: `kill` takes two numbers and touches no memory of ours.
+        unsafe { libc::kill(pid, if still { libc::SIGSTOP } else { libc::SIGCONT }) };
+    }
+
+    fn until_there(&mut self) {
+        let began = Instant::now();
+        while !(self.kind.answers)(self.folder.path()) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none() && began.elapsed() < START_TIME, "{ended:?}: {}", self.log());
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        // It may have been killed before.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn spawn(kind: Kind, folder: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut command = Command::new(program(kind).unwrap());
+    command.args((kind.arguments)(folder)).current_dir(folder).stdin(Stdio::null());
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "where programs are is said by the environment")]
+fn program(kind: Kind) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).collect();
+    let places = kind.programs.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    places.into_iter().find(|place| place.is_file())
+}
+
+/// Says that a test is skipped because of this. On a build server nothing is.
+pub(crate) fn missing(why: &str) {
+    assert!(!in_ci(), "{why}");
+    #[expect(clippy::print_stderr, reason = "a skipped test must not look like one that passed")]
+    {
+        eprintln!("SKIPPED: {why}");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "whether this is a build server is said by the environment")]
+fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| !matches!(&*value, "" | "false" | "0"))
+}
