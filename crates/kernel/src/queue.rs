@@ -248,6 +248,6 @@ pub trait Queue: Send + Sync {
     async fn set_policy(&self, queue: &str, task_type: &str, policy: Policy) -> Result<()>;
 
     /// Resolves when something may have become claimable since the call (not since the first poll): from this process at once, from others
-    /// within a quarter second. May resolve early. What only becomes due by time is not announced: see [`Claimed::next_ms`].
+    /// within a second. May resolve early. What only becomes due by time is not announced: see [`Claimed::next_ms`].
     fn claimable<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 }
