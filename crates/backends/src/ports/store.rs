@@ -10,7 +10,7 @@ use kernel::store::{self, COMMIT_MAX, Change, DELETION_KEPT_MS, Entries, Entry, 
 use kernel::{Clock, Fault, Result, UnixMs};
 
 use super::counter;
-use crate::db::{Db, Tx, limit as bound_limit, signed, sql, unsigned};
+use crate::db::{Db, On, Tx, limit as bound_limit, signed, sql, unsigned};
 
 /// How often a committing process also removes what has expired and what was deleted long ago, in milliseconds.
 const TIDY_EVERY_MS: i64 = 10_000;
@@ -59,28 +59,27 @@ impl DbStore {
         Self { db, clock, changed, tidied_ms: AtomicI64::new(UnixMs::MIN) }
     }
 
-    /// The commit in one statement, which is the usual case. `None` when it wrote nothing: an expectation does not hold, or there is nothing
-    /// of what it deletes.
-    async fn commit_at_once(&self, writes: &[Write], now_ms: UnixMs) -> Result<Option<i64>> {
+    /// The commit, which is one statement. `None` when it writes nothing: an expectation does not hold, or there is nothing of what it deletes.
+    async fn write(on: impl Into<On<'_>>, writes: &[Write], now_ms: UnixMs) -> Result<Option<i64>> {
         let statement = match writes {
             [Write { space, key, value: Some(value), expect, expires_ms }] => {
                 sql(PUT).bind(space).bind(key).bind(value).bind(now_ms).bind(*expires_ms).bind(expected(*expect))
             }
             _ => sql(COMMIT).bind(rows(writes)?).bind(now_ms),
         };
-        Ok(statement.maybe(self.db.writer()).await?.map(|(revision,): (i64,)| revision))
+        Ok(statement.maybe(on).await?.map(|(revision,): (i64,)| revision))
     }
 
-    /// The commit step by step, which says what is in its way.
-    async fn commit_by_steps(&self, writes: &[Write], now_ms: UnixMs) -> Result<i64> {
+    /// The commit after a look at what is in its way, which it names. With nothing in its way and nothing to write it has a revision all the same.
+    async fn write_checked(&self, writes: &[Write], now_ms: UnixMs) -> Result<i64> {
         let mut tx = self.db.begin().await?;
         for write in writes.iter().filter(|write| write.expect != Expect::Any) {
             check(&mut tx, write, now_ms).await?;
         }
-        let revision = next_revision(&mut tx).await?;
-        for write in writes {
-            apply(&mut tx, write, revision, now_ms).await?;
-        }
+        let revision = match Self::write(&mut tx, writes, now_ms).await? {
+            Some(revision) => revision,
+            None => next_revision(&mut tx).await?,
+        };
         tx.commit().await.map(|()| revision)
     }
 
@@ -147,6 +146,8 @@ fn expected(expect: Expect) -> i64 {
     match expect {
         Expect::Any => -1,
         Expect::Absent => 0,
+        // No entry is at it.
+        Expect::Revision(0) => i64::MAX,
         Expect::Revision(revision) => signed(revision),
     }
 }
@@ -187,32 +188,6 @@ async fn check(tx: &mut Tx, write: &Write, now_ms: UnixMs) -> Result<()> {
     if holds { Ok(()) } else { Err(store::conflict(write, revision)) }
 }
 
-async fn apply(tx: &mut Tx, write: &Write, revision: i64, now_ms: UnixMs) -> Result<()> {
-    let Some(value) = &write.value else {
-        sql("UPDATE entries SET value = NULL, expires_ms = NULL, revision = $3, updated_ms = $4
-             WHERE space = $1 AND key = $2 AND value IS NOT NULL")
-        .bind(&write.space)
-        .bind(&write.key)
-        .bind(revision)
-        .bind(now_ms)
-        .run(tx)
-        .await?;
-        return Ok(());
-    };
-    sql("INSERT INTO entries (space, key, value, revision, updated_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (space, key) DO UPDATE SET value = excluded.value, revision = excluded.revision,
-         updated_ms = excluded.updated_ms, expires_ms = excluded.expires_ms")
-    .bind(&write.space)
-    .bind(&write.key)
-    .bind(value)
-    .bind(revision)
-    .bind(now_ms)
-    .bind(write.expires_ms)
-    .run(tx)
-    .await?;
-    Ok(())
-}
-
 fn change((key, value, revision): (String, Option<String>, i64)) -> Change {
     Change { key, value, revision: unsigned(revision) }
 }
@@ -250,9 +225,9 @@ impl Entries for DbStore {
     async fn commit(&self, writes: Vec<Write>) -> Result<u64> {
         store::check_writes(&writes)?;
         let now_ms = self.clock.now_ms();
-        let revision = match self.commit_at_once(&writes, now_ms).await? {
+        let revision = match Self::write(self.db.writer(), &writes, now_ms).await? {
             Some(revision) => revision,
-            None => self.commit_by_steps(&writes, now_ms).await?,
+            None => self.write_checked(&writes, now_ms).await?,
         };
         let revision = unsigned(revision);
         self.changed.raise_for(revision, names(writes.iter().map(|write| &write.space)));

@@ -57,6 +57,13 @@ async fn a_conflict_says_what_is_there(kit: Kit) {
     assert_eq!(fault.data.as_deref(), Some(&json!({"space": "s", "key": "a", "revision": revision})));
     let fault = kit.store.commit(vec![Write::put("s", "b", "2").expecting(Expect::Revision(1))]).await.unwrap_err();
     assert_eq!(fault.data.as_deref(), Some(&json!({"space": "s", "key": "b", "revision": null})));
+    // No entry is at revision 0, which is not to be absent.
+    let nobodys = Write::put("s", "b", "2").expecting(Expect::Revision(0));
+    for writes in [vec![nobodys.clone()], vec![nobodys, Write::put("s", "c", "3")]] {
+        let fault = kit.store.commit(writes).await.unwrap_err();
+        assert_eq!(fault.data.as_deref(), Some(&json!({"space": "s", "key": "b", "revision": null})));
+    }
+    assert_eq!(keys(&kit.store, "").await, ["a"]);
 }
 
 async fn every_commit_has_a_higher_revision(kit: Kit) {
@@ -67,6 +74,8 @@ async fn every_commit_has_a_higher_revision(kit: Kit) {
         assert!(revision > last);
         last = revision;
     }
+    let nothing = kit.store.commit(vec![Write::delete("s", "never")]).await.unwrap();
+    assert!(nothing > last);
 }
 
 async fn contended_compare_and_set_loses_nothing(kit: Kit) {
