@@ -16,7 +16,7 @@ use kernel::offers::{Offers, TaskType};
 use kernel::queue::Policy;
 use kernel::tasks::catch_panic;
 use kernel::{Access, Caller, Fault, OnEnd, Role, Tasks};
-use mcp::Toolbox;
+use mcp::{Toolbox, typed};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -138,10 +138,8 @@ impl<A: Agent> Jobs<A> {
 /// A payload as its type. Nothing at all stands for no fields.
 fn read<I: DeserializeOwned>(payload: Value, what: &str) -> Result<I, Fault> {
     let payload = if payload.is_null() { Value::Object(serde_json::Map::new()) } else { payload };
-    serde_path_to_error::deserialize(payload).map_err(|error| {
-        let path = error.path().to_string();
-        let place = if path == "." { String::new() } else { format!(".{path}") };
-        Fault::invalid(format!("payload{place} of {what}: {}", error.inner()))
+    typed::read(&payload.to_string()).map_err(|misfit| {
+        Fault::invalid(format!("payload{} of {what}: {}", misfit.place(), misfit.message))
             .hint("`flotilla agent show NAME --json` has the schema")
     })
 }

@@ -38,6 +38,7 @@ pub mod stdio;
 pub mod tasks;
 pub mod tool;
 pub mod toolbox;
+pub mod typed;
 pub mod wire;
 
 pub use client::{Link, LinkError};

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::ctx::Ctx;
 use crate::error::ToolError;
 use crate::reply::Outcome;
-use crate::{schema, wire};
+use crate::{schema, typed, wire};
 
 /// What a tool does to the world and what it asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -294,18 +294,8 @@ fn def<I: JsonSchema, O>(tool: &Tool<I, O>, output: Option<Value>) -> ToolDef {
 
 /// Reads a call's arguments; the fault names the field that is wrong.
 fn read<I: DeserializeOwned>(arguments: Option<&RawValue>) -> Result<I, Fault> {
-    let text = arguments.map_or("{}", RawValue::get);
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(|error| {
-        let path = error.path().to_string();
-        let place = if path == "." { "arguments".to_owned() } else { format!("arguments.{path}") };
-        Fault::invalid(format!("{place}: {}", strip_place(&error.inner().to_string())))
-            .hint("the tool's inputSchema says what it takes")
-    })
-}
-
-/// Without serde_json's line and column: they point into text that the caller may never have seen in this form.
-fn strip_place(message: &str) -> &str {
-    message.rfind(" at line ").map_or(message, |at| &message[..at])
+    typed::read_as(arguments.map_or("{}", RawValue::get), "arguments")
+        .map_err(|fault| fault.hint("the tool's inputSchema says what it takes"))
 }
 
 /// JSON text of an entry, for a list.

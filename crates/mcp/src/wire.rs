@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::{RpcError, codes};
+use crate::typed;
 
 /// A request's id: text or an integer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -263,8 +264,7 @@ impl Params {
     /// The parameters as a typed value.
     pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, RpcError> {
         let raw = self.raw.as_deref().map_or("{}", RawValue::get);
-        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(raw))
-            .map_err(|error| RpcError::invalid_params(format!("params.{}: {}", error.path(), error.inner())))
+        typed::read(raw).map_err(|misfit| RpcError::invalid_params(format!("params{misfit}")))
     }
 }
 

@@ -12,7 +12,7 @@ use gateway::{Gateway, Selector};
 use kernel::fleet::{Instance, Kind};
 use kernel::{Caller, Fault, Role, Trace};
 use mcp::toolbox::{Router, structured};
-use mcp::{Ctx, Handler};
+use mcp::{Ctx, Handler, typed};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use servers::task_management::{GET_TASK, SUBMIT_TASK, SubmitTaskResponse, TaskName};
@@ -74,11 +74,8 @@ impl Coordinator for Rest {
     }
 
     async fn command(&self, body: Value, caller: Caller) -> Result<Value, Fault> {
-        let command: Command = serde_path_to_error::deserialize(&body).map_err(|error| {
-            let path = error.path().to_string();
-            let place = if path == "." { String::new() } else { format!(".{path}") };
-            Fault::invalid(format!("body{place}: {}", error.inner())).hint("{\"target\", \"command\", \"args\"}")
-        })?;
+        let command: Command = typed::read_as(&body.to_string(), "body")
+            .map_err(|fault| fault.hint("{\"target\", \"command\", \"args\"}"))?;
         json_of(&self.gateway.command(&command, &Ctx::internal(caller, Trace::root())).await?)
     }
 
