@@ -244,11 +244,17 @@ impl Outcome {
 
     /// A typed answer: as structured content, and the same JSON as text for clients that only show text.
     pub fn typed(value: &impl Serialize) -> Result<Self, Fault> {
-        let json = serde_json::to_string(value).map_err(|error| Fault::internal(format!("answer: {error}")))?;
-        let text = serde_json::to_string(&json).map_err(|error| Fault::internal(format!("answer: {error}")))?;
-        let body = format!(r#"{{"content":[{{"type":"text","text":{text}}}],"structuredContent":{json}}}"#);
-        let body = RawValue::from_string(body).map_err(|error| Fault::internal(format!("answer: {error}")))?;
-        Ok(Self::new(body, "ok"))
+        Self::of_json(serde_json::to_string(value))
+    }
+
+    fn of_json(json: serde_json::Result<String>) -> Result<Self, Fault> {
+        let body = json.and_then(|json| {
+            let text = serde_json::to_string(&json)?;
+            RawValue::from_string(format!(
+                r#"{{"content":[{{"type":"text","text":{text}}}],"structuredContent":{json}}}"#
+            ))
+        });
+        Ok(Self::new(body.map_err(|error| Fault::internal(format!("answer: {error}")))?, "ok"))
     }
 
     /// Content without a schema.

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use crate::ctx::Ctx;
 use crate::error::ToolError;
 use crate::reply::Outcome;
-use crate::{schema, typed, wire};
+use crate::schema::{self, Make};
+use crate::{typed, wire};
 
 /// What a tool does to the world and what it asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +115,14 @@ impl<I, O> Tool<I, O> {
     pub const fn new(server: &'static str, name: &'static str, about: &'static str, hints: Hints) -> Self {
         Self { server, name, about, hints, types: PhantomData }
     }
+
+    fn words(&self) -> Words {
+        (self.name, self.about, self.hints)
+    }
 }
+
+/// A tool's name, description and manners.
+type Words = (&'static str, &'static str, Hints);
 
 /// Declares a server's tools: each a constant whose doc comment is the tool's description.
 ///
@@ -218,7 +226,7 @@ impl<S: Send + Sync + 'static> ToolSet<S> {
         F: Fn(Arc<S>, I, Ctx) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<O, ToolError>> + Send + 'static,
     {
-        self.bind(def(&tool, Some(schema::output::<O>())), move |server| {
+        self.bind(def(tool.words(), I::json_schema, Some(O::json_schema)), move |server| {
             let server = Arc::clone(server);
             Arc::new(move |arguments, ctx| {
                 let (server, function) = (Arc::clone(&server), function.clone());
@@ -238,7 +246,7 @@ impl<S: Send + Sync + 'static> ToolSet<S> {
         I: DeserializeOwned + JsonSchema + Send + 'static,
         O: Serialize + JsonSchema + 'static,
     {
-        self.bind(def(&tool, Some(schema::output::<O>())), move |server| {
+        self.bind(def(tool.words(), I::json_schema, Some(O::json_schema)), move |server| {
             let server = Arc::clone(server);
             Arc::new(move |arguments, _| {
                 let server = Arc::clone(&server);
@@ -258,7 +266,7 @@ impl<S: Send + Sync + 'static> ToolSet<S> {
         F: Fn(Arc<S>, I, Ctx) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome, ToolError>> + Send + 'static,
     {
-        self.bind(def(&tool, None), move |server| {
+        self.bind(def(tool.words(), I::json_schema, None), move |server| {
             let server = Arc::clone(server);
             Arc::new(move |arguments, ctx| {
                 let (server, function) = (Arc::clone(&server), function.clone());
@@ -287,9 +295,16 @@ impl<S: Send + Sync + 'static> ToolSet<S> {
     }
 }
 
-fn def<I: JsonSchema, O>(tool: &Tool<I, O>, output: Option<Value>) -> ToolDef {
-    let about = tool.about.lines().map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned();
-    ToolDef { name: tool.name.into(), about, input: schema::input::<I>(), output, hints: tool.hints, meta: None }
+fn def((name, about, hints): Words, input: Make, output: Option<Make>) -> ToolDef {
+    let about = about.lines().map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned();
+    ToolDef {
+        name: name.into(),
+        about,
+        input: schema::input_of(input),
+        output: output.map(schema::output_of),
+        hints,
+        meta: None,
+    }
 }
 
 /// Reads a call's arguments; the fault names the field that is wrong.

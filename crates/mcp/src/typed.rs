@@ -36,7 +36,13 @@ impl fmt::Display for Misfit {
 /// # Errors
 /// The first value that does not fit.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Misfit> {
-    serde_json::from_str(text).map_err(|error| misfit(text, &error, &|part| serde_json::from_str::<T>(part).err()))
+    parse(text).map_err(|error| misfit(text, &error, &|part| parse::<T>(part).err()))
+}
+
+// Once for each type, and not once for each of its callers.
+#[inline(never)]
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 /// The same as a fault, which begins with `what` the text is.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kernel::limits::nearest;
 use kernel::{Fault, Result, Secret};
+use mcp::typed::{self, Misfit};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -276,9 +277,7 @@ impl Layers {
                 return Err(moved.hint(format!("set {new}, once for the whole fleet, and take {old} out")));
             }
         }
-        serde_path_to_error::deserialize(&self.value).map_err(|error| {
-            let path = error.path().to_string();
-            let message = error.inner().to_string();
+        typed::read(&self.value.to_string()).map_err(|Misfit { path, message }| {
             let origin = self.origin_of(&path, &message);
             let mut fault = Fault::invalid(format!("{path}: {message} (from {origin})"));
             if let Some(meant) = meant(&message) {
