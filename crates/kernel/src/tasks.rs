@@ -5,6 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -47,6 +49,12 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        // Boxed, so that what guards and runs a task is compiled once and not for every task.
+        self.spawn_guarded(name, on_end, work.boxed())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    fn spawn_guarded(&self, name: &'static str, on_end: OnEnd, work: BoxFuture<'static, ()>) -> JoinHandle<()> {
         let owner = self.clone();
         let guarded = async move {
             let panicked = catch_panic(work).await.err();
@@ -57,12 +65,7 @@ impl Tasks {
                 owner.stop_because(panicked.map_or(format!("{name} ended"), |what| format!("{name} panicked: {what}")));
             }
         };
-        self.spawn_tracked(guarded)
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
-    fn spawn_tracked<F: Future<Output = ()> + Send + 'static>(&self, work: F) -> JoinHandle<()> {
-        tokio::spawn(self.tracker.track_future(work))
+        tokio::spawn(self.tracker.track_future(guarded))
     }
 
     /// Runs `work` on a thread of its own, with a stack of `stack_bytes`, so that long arithmetic does not hold up the runtime.

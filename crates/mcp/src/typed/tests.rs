@@ -1,5 +1,7 @@
 //! The path is the one that a reader which keeps it all along would say.
 
+#![expect(dead_code, reason = "the types are only read")]
+
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
@@ -11,7 +13,6 @@ use super::*;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code)]
 struct Trade {
     pool: String,
     amount: Amount,
@@ -23,7 +24,6 @@ struct Trade {
 }
 
 #[derive(Debug, Deserialize)]
-#[allow(dead_code)]
 struct Leg {
     token: Amount,
     inner: Option<Box<Leg>>,
@@ -35,12 +35,11 @@ struct Leg {
 #[serde(rename_all = "lowercase")]
 enum Side {
     Buy,
-    Sell(#[allow(dead_code)] u8),
+    Sell(u8),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-#[allow(dead_code)]
 enum Kind {
     Swap { fee: u8 },
     Flash,
@@ -49,7 +48,7 @@ enum Kind {
 /// Refused after it was read.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Amount(#[allow(dead_code)] u64);
+struct Amount(u64);
 
 impl TryFrom<String> for Amount {
     type Error = String;
