@@ -65,7 +65,7 @@ impl Set {
             Self::Tests => "the official MCP clients and conformance suite",
             Self::Python => "the official Python SDKs",
             Self::Schemas => "schemas of Compose, Kubernetes and Grafana",
-            Self::Debian => "Prometheus and Nginx from Debian",
+            Self::Debian => "Prometheus, Alertmanager and Nginx from Debian",
         }
     }
 

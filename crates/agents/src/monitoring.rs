@@ -5,14 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use kernel::{Access, Fault};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use servers::monitoring::{
-    AlertStep, EVALUATE_RULES, EvaluateRulesRequest, HEALTH, HealthRequest, HealthResponse, SETTLE_ALERTS,
-    SettleAlertsRequest, Step, TARGETS, TargetsRequest, TargetsResponse,
+    AlertStep, DELIVER_ALERTS, DeliverAlertsRequest, Delivery, EVALUATE_RULES, EvaluateRulesRequest, HEALTH,
+    HealthRequest, HealthResponse, LIST_SINKS, ListSinksRequest, SETTLE_ALERTS, SettleAlertsRequest, Step, TARGETS,
+    TargetsRequest, TargetsResponse,
 };
 
 use crate::agent::{Agent, Duties, When};
@@ -28,19 +30,23 @@ const NAMES_MAX: usize = 10;
 pub struct Config {
     /// How often the alert rules are evaluated, in seconds: 1 to 300.
     pub evaluate_seconds: u32,
+    /// How often is looked whether people are to be told of alerts, in seconds: 1 to 300. It is looked at once when an alert changes.
+    pub deliver_seconds: u32,
     /// How often the status summary is made, in seconds: 5 to 3,600. It is made anew at once when a service or an alert changes.
     pub summary_seconds: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { evaluate_seconds: 5, summary_seconds: 30 }
+        Self { evaluate_seconds: 5, deliver_seconds: 5, summary_seconds: 30 }
     }
 }
 
 /// The agent.
 pub struct Monitoring {
     config: Config,
+    /// When this copy last had the rules evaluated, in milliseconds since the Unix epoch; 0 for never.
+    evaluated_ms: AtomicI64,
 }
 
 impl Agent for Monitoring {
@@ -50,10 +56,11 @@ impl Agent for Monitoring {
     fn new(config: Config) -> Result<Self, Fault> {
         let bounds = [
             ("evaluate_seconds", config.evaluate_seconds, 1, 300),
+            ("deliver_seconds", config.deliver_seconds, 1, 300),
             ("summary_seconds", config.summary_seconds, 5, 3_600),
         ];
         match bounds.into_iter().find(|(_, value, min, max)| !(min..=max).contains(&value)) {
-            None => Ok(Self { config }),
+            None => Ok(Self { config, evaluated_ms: AtomicI64::new(0) }),
             Some((name, value, min, max)) => {
                 Err(Fault::invalid(format!("agents.monitoring.{name} is {value}")).hint(format!("{min} to {max}")))
             }
@@ -67,6 +74,12 @@ impl Agent for Monitoring {
             "Evaluates the alert rules, and has alerts fire and be resolved as they say.",
             seconds(self.config.evaluate_seconds),
             Self::rules,
+        );
+        set.add(
+            "deliver",
+            "Has people told of alerts at the sinks that the configuration names, and heartbeats sent while the rules are evaluated.",
+            seconds(self.config.deliver_seconds).or_on(&["alert."]),
+            Self::deliver,
         );
         set.add(
             "summary",
@@ -102,12 +115,27 @@ impl Monitoring {
             true => seen,
             false => hands.call(SETTLE_ALERTS, &SettleAlertsRequest {}).await?,
         };
+        self.evaluated_ms.store(hands.now_ms(), Ordering::Release);
         let mut outcome = format!("{} rules evaluated", settled.rules);
         for (step, verb) in [(Step::Fire, "fired"), (Step::Resolve, "resolved")] {
             let of_it = settled.steps.iter().filter(|one| one.step == step);
             append(&mut outcome, verb, of_it.map(|one: &AlertStep| one.summary.clone()).collect());
         }
         append(&mut outcome, "not evaluated", settled.failures.iter().map(|one| one.rule.clone()).collect());
+        Ok(outcome)
+    }
+
+    async fn deliver(self: Arc<Self>, hands: Hands) -> Result<String, Fault> {
+        let evaluated_ms = Some(self.evaluated_ms.load(Ordering::Acquire)).filter(|at_ms| *at_ms > 0);
+        let sinks = hands.call(LIST_SINKS, &ListSinksRequest { evaluated_ms }).await?.sinks;
+        let mut outcome = format!("{} sinks", sinks.len());
+        if sinks.iter().any(|sink| sink.due) {
+            let told = hands.call(DELIVER_ALERTS, &DeliverAlertsRequest { evaluated_ms }).await?.deliveries;
+            let (took, failed): (Vec<_>, Vec<_>) = told.into_iter().partition(|one: &Delivery| one.error.is_none());
+            append(&mut outcome, "told", took.iter().map(|one| format!("{} of {}", one.sink, one.alerts)).collect());
+            let why = failed.iter().map(|one| format!("{} ({})", one.sink, one.error.as_deref().unwrap_or_default()));
+            append(&mut outcome, "take nothing", why.collect());
+        }
         Ok(outcome)
     }
 

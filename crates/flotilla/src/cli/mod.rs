@@ -1,6 +1,7 @@
 //! The command line. stdout is data, stderr is talk; every read has `--json`; errors say what, why and the next command.
 
 mod agent;
+mod alert;
 mod api;
 mod audit;
 mod backup;
@@ -85,6 +86,8 @@ pub enum Command {
     Task(task::Task),
     /// Define, start and follow workflows
     Workflow(workflow::Workflow),
+    /// Look at alerts, say that somebody knows, keep them quiet
+    Alert(alert::Alert),
     /// Search and follow log lines
     Logs(logs::Logs),
     /// Restart a service
@@ -165,6 +168,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
                 Command::Tool(command) => command.run(global).await,
                 Command::Agent(command) => command.run(global).await,
                 Command::Task(command) => command.run(global).await,
+                Command::Alert(command) => command.run(global).await,
                 Command::Workflow(command) => command.run(global).await,
                 Command::Logs(command) => command.run(global).await,
                 Command::Token(command) => command.run(global).await,

@@ -30,6 +30,7 @@ mod risk;
 mod sandbox;
 mod scripts;
 mod serve;
+mod sinks;
 mod status_page;
 mod stop;
 mod supervision;

@@ -206,6 +206,9 @@ const ASKED: &[(&str, &str)] = &[
     ("error budget", "monitoring__slo"),
     ("probe an endpoint", "monitoring__probe"),
     ("send a test alert", "monitoring__test_alert"),
+    ("where are alerts sent", "monitoring__list_sinks"),
+    ("alert webhooks", "monitoring__list_sinks"),
+    ("notify people of alerts", "monitoring__deliver_alerts"),
     ("scrape targets", "monitoring__targets"),
     // Legacy.
     ("deprecated usage", "legacy__deprecations"),

@@ -27,6 +27,8 @@ const HISTORY: &str = "alerts_resolved";
 const REASONS_MAX: usize = 100;
 /// Most alerts at a time.
 const OPEN_MAX: usize = 2_000;
+/// Most of those that are over which sinks are told of: what came before the last so many, nobody is.
+const OVER_MAX: usize = 10 * LIST_MAX;
 /// Rules asked at the same time.
 const AT_ONCE: usize = 4;
 /// Who the events say they are from.
@@ -175,22 +177,35 @@ impl Evaluator {
 
     /// Alerts that are not over.
     pub(super) async fn open(&self) -> Result<Vec<Open>, Fault> {
-        let (mut open, mut after): (Vec<Open>, Option<String>) = (Vec::new(), None);
-        loop {
-            let page = self.store.list(OPEN, "", after.as_deref(), LIST_MAX).await?;
-            let full = page.len() == LIST_MAX;
-            after = page.last().map(|entry| entry.key.clone());
-            open.extend(page.into_iter().filter_map(read));
-            if !full {
-                return Ok(open);
-            }
-        }
+        self.all(OPEN, usize::MAX).await
     }
 
     /// The newest alerts that are over, at most `limit`.
     pub(super) async fn history(&self, limit: usize) -> Result<Vec<Alert>, Fault> {
-        let entries = self.store.list(HISTORY, "", None, limit.min(LIST_MAX)).await?;
-        Ok(entries.into_iter().filter_map(read).map(|open| open.alert).collect())
+        Ok(self.all(HISTORY, limit.min(LIST_MAX)).await?.into_iter().map(|open| open.alert).collect())
+    }
+
+    /// Alerts that were over lately, by the revisions at which that was written down: the first to be over first.
+    pub(super) async fn over(&self) -> Result<Vec<(u64, Alert)>, Fault> {
+        let mut over: Vec<_> =
+            self.all(HISTORY, OVER_MAX).await?.into_iter().map(|one| (one.revision, one.alert)).collect();
+        over.sort_unstable_by_key(|(revision, _)| *revision);
+        Ok(over)
+    }
+
+    /// What is kept in `space`, in the order of its keys, at most `max`.
+    async fn all(&self, space: &str, max: usize) -> Result<Vec<Open>, Fault> {
+        let (mut all, mut after): (Vec<Open>, Option<String>) = (Vec::new(), None);
+        loop {
+            let limit = LIST_MAX.min(max.saturating_sub(all.len()));
+            let page = self.store.list(space, "", after.as_deref(), limit).await?;
+            let full = page.len() == LIST_MAX && limit > 0;
+            after = page.last().map(|entry| entry.key.clone());
+            all.extend(page.into_iter().filter_map(read));
+            if !full {
+                return Ok(all);
+            }
+        }
     }
 
     /// Writes a change down, then tells of it. One whose alert somebody else changed meanwhile is left for the next evaluation.

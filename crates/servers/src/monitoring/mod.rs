@@ -4,11 +4,12 @@
 //! in memory. Rules, alerts and silences are in the store, so they survive restarts and are the same on every replica. The rules take
 //! effect when somebody asks for it by `settle_alerts`: the monitoring agent, whose duty it is. What happens to an alert is written down
 //! first and told on the fleet's bus after that (`alert.firing`, `alert.acknowledged`, `alert.resolved`, `alert.silenced`,
-//! `alert.unsilenced`).
+//! `alert.unsilenced`), and to people at the [sinks] that the configuration names (`deliver_alerts`).
 
 mod alerting;
 mod alerts;
 mod defaults;
+mod delivery;
 mod duties;
 mod evaluate;
 pub mod exposition;
@@ -25,10 +26,12 @@ mod scrape;
 mod settling;
 mod silences;
 mod silencing;
+mod sinks;
 mod slo;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,6 +46,7 @@ use mcp::prompt::{Argument, Arguments, Message, Prompt};
 
 pub use alerting::*;
 pub use alerts::{Acknowledgement, Alert, State};
+pub use delivery::*;
 pub use figure::Figure;
 pub use look::*;
 pub use objectives::{ServerSlo, SloRequest, SloResponse};
@@ -52,6 +56,7 @@ pub use scrape::Target;
 pub use settling::*;
 pub use silences::{Comparison, Matcher, Silence};
 pub use silencing::*;
+pub use sinks::{Inhibition, Sink, SinkKind};
 pub use slo::Objective;
 
 use crate::outbound::Allowed;
@@ -82,6 +87,10 @@ pub struct Config {
     pub default_rules: bool,
     /// Private addresses that `probe` may reach beside the fleet's own: host, host:port, an IP address or a network like 10.0.0.0/8.
     pub allow: Vec<String>,
+    /// Where people are told of alerts, by name: `[servers.monitoring.sinks.NAME]` with `kind` (webhook, ntfy, alertmanager, heartbeat) and `url`.
+    pub sinks: BTreeMap<String, Sink>,
+    /// Alerts that are not told while others fire, which say enough.
+    pub inhibit: Vec<Inhibition>,
 }
 
 impl Default for Config {
@@ -96,6 +105,8 @@ impl Default for Config {
             resolved_days: 7,
             default_rules: true,
             allow: Vec::new(),
+            sinks: BTreeMap::new(),
+            inhibit: Inhibition::usual(),
         }
     }
 }
@@ -108,7 +119,7 @@ impl Config {
             ("resolved_days", self.resolved_days, 1, 90),
         ];
         match bounds.into_iter().find(|(_, value, min, max)| !(min..=max).contains(&value)) {
-            None => Ok(()),
+            None => sinks::check(&self.sinks, &self.inhibit),
             Some((name, value, min, max)) => {
                 Err(Fault::invalid(format!("servers.monitoring.{name} is {value}")).hint(format!("{min} to {max}")))
             }
@@ -184,6 +195,8 @@ impl McpServer for Monitoring {
         set.add(SILENCE, |server, request, ctx| async move { server.silence(request, &ctx).await });
         set.add(LIST_SILENCES, |server, request, _| async move { server.list_silences(request).await });
         set.add(EXPIRE_SILENCE, |server, request, ctx| async move { server.expire_silence(request, &ctx).await });
+        set.add(LIST_SINKS, |server, request, _| async move { server.list_sinks(request).await });
+        set.add(DELIVER_ALERTS, |server, request, _| async move { server.deliver_alerts(request).await });
         set.add(TEST_ALERT, |server, request, ctx| async move { server.test_alert(request, &ctx).await });
         set.add(SLO, |server, request, _| async move { server.slo(request).await });
     }
@@ -230,6 +243,11 @@ tools! { Monitoring::NAME;
     LIST_SILENCES = "list_silences": fn(ListSilencesRequest) -> ListSilencesResponse, Hints::READ;
     /// Ends a silence now: what it kept quiet is told of again.
     EXPIRE_SILENCE = "expire_silence": fn(ExpireSilenceRequest) -> Silence, Hints { idempotent: false, ..Hints::SET };
+    /// Lists the sinks where alerts are sent (webhooks, ntfy, Alertmanager, heartbeat): what waits there, when each was last told, and why it takes nothing.
+    LIST_SINKS = "list_sinks": fn(ListSinksRequest) -> ListSinksResponse, Hints::READ;
+    /// Notifies people: every sink is told of the alerts that it has not heard of yet. The monitoring agent does this every few seconds.
+    DELIVER_ALERTS = "deliver_alerts": fn(DeliverAlertsRequest) -> DeliverAlertsResponse,
+        Hints { idempotent: true, ..Hints::OPERATE }.open_world();
     /// Fires an alert that resolves itself, to see that it arrives where it should.
     TEST_ALERT = "test_alert": fn(TestAlertRequest) -> Alert, Hints::OPERATE;
     /// Measures availability and latency objectives over a time, and what is left of their error budgets.
@@ -273,7 +291,9 @@ impl Features for Monitoring {
             [] => Check::healthy("alert rules", format!("{} evaluated", status.len())),
             some => Check::degraded("alert rules", format!("not evaluated: {}", some.join(", "))),
         };
-        vec![figures, rules]
+        let mut checks = vec![figures, rules];
+        checks.extend(self.sinks_take().await);
+        checks
     }
 
     fn prompts(&self) -> Vec<Prompt> {

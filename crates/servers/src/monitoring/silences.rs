@@ -53,13 +53,31 @@ pub struct Matcher {
 }
 
 impl Matcher {
+    /// That a label is this.
+    pub(super) fn is(label: &str, value: &str) -> Self {
+        Self { label: label.to_owned(), op: Comparison::Is, value: value.to_owned() }
+    }
+
+    /// Refuses what would not be understood.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        if self.label.is_empty() || self.label.len().max(self.value.len()) > TEXT_BYTES_MAX {
+            return Err(Fault::invalid("a matcher's label or value is empty or too long")
+                .hint(format!("1 to {TEXT_BYTES_MAX} bytes")));
+        }
+        match self.op {
+            Comparison::Matches | Comparison::MatchesNot => self.regex().map(drop),
+            Comparison::Is | Comparison::IsNot => Ok(()),
+        }
+    }
+
     fn regex(&self) -> Result<Regex, Fault> {
         Regex::new(&format!("^(?:{})$", self.value)).map_err(|error| {
             Fault::invalid(format!("matcher of `{}`: {error}", self.label)).hint("a regular expression")
         })
     }
 
-    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    /// Whether it is true of an alert with these labels.
+    pub(super) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.label).map_or("", String::as_str);
         match self.op {
             Comparison::Is => value == self.value,
@@ -107,15 +125,7 @@ impl Silence {
             return Err(Fault::invalid(format!("a silence with {} matchers", self.matchers.len()))
                 .hint(format!("1 to {MATCHERS_MAX}: a silence of everything would hide everything")));
         }
-        for matcher in &self.matchers {
-            if matcher.label.is_empty() || matcher.label.len().max(matcher.value.len()) > TEXT_BYTES_MAX {
-                return Err(Fault::invalid("a matcher's label or value is empty or too long")
-                    .hint(format!("1 to {TEXT_BYTES_MAX} bytes")));
-            }
-            if matches!(matcher.op, Comparison::Matches | Comparison::MatchesNot) {
-                matcher.regex()?;
-            }
-        }
+        self.matchers.iter().try_for_each(Matcher::check)?;
         if self.covers(&BTreeMap::new()) {
             return Err(Fault::invalid(
                 "the matchers fit alerts without labels too, so they silence nearly everything",

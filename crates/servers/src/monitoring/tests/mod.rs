@@ -1,6 +1,7 @@
 //! The server on a world of fakes, its clock moved by hand, its duties done by hand.
 
 mod alerts;
+mod delivery;
 mod duties;
 mod look;
 mod queries;
