@@ -69,10 +69,11 @@ pub(crate) struct Server {
 }
 
 /// Those servers.
-pub(crate) const SERVERS: [Server; 3] = [
+pub(crate) const SERVERS: [Server; 4] = [
     Server { name: "PostgreSQL", package: "postgresql", programs: &["initdb"] },
     Server { name: "Redis", package: "redis-server", programs: &["redis-server", "valkey-server"] },
     Server { name: "etcd", package: "etcd-server", programs: &["etcd"] },
+    Server { name: "RabbitMQ", package: "rabbitmq-server", programs: &["rabbitmq-server"] },
 ];
 
 impl Server {

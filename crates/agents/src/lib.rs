@@ -14,7 +14,6 @@ pub mod execution;
 mod follow;
 pub mod hands;
 pub mod jobs;
-mod lead;
 pub mod master_coordinator;
 pub mod monitoring;
 mod push;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::bus::Event;
-use kernel::duties::{Cause, Run, Runs, Standing as RunStanding};
+use kernel::duties::{self, Cause, Run, Runs, Standing as RunStanding};
 use kernel::health::{Check, Report, worst};
+use kernel::lead::Lead;
 use kernel::locks::Elections;
 use kernel::tasks::catch_panic;
 use kernel::{Caller, Fault, OnEnd, Ports, Role, Tasks, UnixMs};
@@ -21,7 +22,6 @@ use crate::agent::{Agent, Duties, Duty};
 use crate::follow::Follow;
 use crate::hands::Hands;
 use crate::jobs::{self, BoundJob, Jobs};
-use crate::lead::Lead;
 use crate::push;
 
 /// How long one run may take.
@@ -163,7 +163,8 @@ impl Standing {
 
     async fn live(&self, stopping: CancellationToken) {
         let ports = &self.means.ports;
-        let mut lead = Lead::new(Elections::new(Arc::clone(&ports.leases), ports.clock.clone()), self.name);
+        let elections = Elections::new(Arc::clone(&ports.leases), ports.clock.clone());
+        let mut lead = Lead::new(elections, duties::election(self.name), self.name);
         while !stopping.is_cancelled() {
             let leads = lead.gain().await.unwrap_or_else(|fault| {
                 tracing::warn!(%fault, agent = self.name, "duties not done, next try in a moment");

@@ -1,7 +1,8 @@
 //! The ports of `kernel` made of real things: a [`Database`] keeps small values, events, tasks and the audit trail, in one file
 //! ([`sqlite`]) or on a server that several machines share ([`postgres`]); processes meter calls together and tell each other news on
-//! [`redis`], and find each other, lock and elect on [`etcd`]; [`logs`] keeps log lines in a file a day, [`backup`] puts all that a data folder has into one file, and back, [`jail`] shuts
-//! other people's programs in.
+//! [`redis`], pass events on to programs outside the fleet by [`rabbitmq`], and find each other, lock and elect on [`etcd`]; [`logs`]
+//! keeps log lines in a file a day, [`backup`] puts all that a data folder has into one file, and back, [`jail`] shuts other people's
+//! programs in.
 //!
 //! Invariants:
 //! - Several processes may share one database: every write is one transaction that no other write of its part comes into, and that reads
@@ -18,6 +19,7 @@ pub mod jail;
 pub mod logs;
 mod ports;
 pub mod postgres;
+pub mod rabbitmq;
 pub mod redis;
 pub mod sqlite;
 

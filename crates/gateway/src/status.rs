@@ -36,8 +36,8 @@ pub struct SystemStatus {
     pub agents: Tally,
     /// The upstream servers.
     pub upstreams: Tally,
-    /// What the services stand on, by its role: store, bus, queue, audit, logs, registry, chain; and limits and fanout where processes share
-    /// something beside their database.
+    /// What the services stand on, by its role: store, bus, queue, audit, logs, registry, chain; and limits, fanout and events where
+    /// there is something for them beside the database.
     pub infrastructure: BTreeMap<String, Standing>,
     /// How many alerts fire, by severity; absent while nothing watches.
     #[serde(skip_serializing_if = "Option::is_none", default)]

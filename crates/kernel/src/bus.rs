@@ -17,6 +17,8 @@ pub const READ_MAX: usize = 1_000;
 pub const NAME_BYTES_MAX: usize = 128;
 /// The topic of the fleet's own events (a service changed state, an upstream was quarantined, a new head).
 pub const FLEET_TOPIC: &str = "fleet";
+/// Stands for every topic where one waits for news; no topic is called so.
+pub const ANY_TOPIC: &str = "*";
 
 /// An event as published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -87,10 +89,13 @@ pub trait Bus: Send + Sync {
     /// All topics ever published to, by name; one whose events are all forgotten keeps its place.
     async fn topics(&self) -> Result<Vec<Topic>>;
 
+    /// How far each topic ever published to is, by name: the place of its newest event.
+    async fn ends(&self) -> Result<Vec<(String, u64)>>;
+
     /// Removes events older than `before_ms`. Returns how many.
     async fn forget(&self, before_ms: UnixMs) -> Result<u64>;
 
-    /// Resolves when something may have been published to one of `topics` since the call (not since the first poll): from this process
+    /// Resolves when something may have been published to one of `topics` ([`ANY_TOPIC`] is all) since the call (not since the first poll): from this process
     /// at once, from others within a second. May resolve early; without topics it does not.
     fn published<'a>(&'a self, topics: &[&str]) -> Nudge<'a>;
 }

@@ -142,6 +142,10 @@ pub struct Figures {
     pub breaker: Family<RouteLabel, FloatGauge>,
     /// `flotilla_backend_up{port}`: 1 while what serves a port from outside answers, 0 while the fleet does without it.
     pub backend_up: Family<BackendLabel, FloatGauge>,
+    /// `flotilla_events_passed_on_total`: events that the broker took, for programs outside the fleet.
+    pub events_passed_on: Counter,
+    /// `flotilla_events_waiting`: those that it has not taken yet, in the process that passes them on.
+    pub events_waiting: Gauge,
     /// `flotilla_upstream_restarts_total{target}`.
     pub upstream_restarts: Family<RouteLabel, Counter>,
     /// `agent_tasks_total{agent,type,outcome}`.
@@ -192,6 +196,8 @@ impl Default for Metrics {
             chain_reorgs: Counter::default(),
             breaker: Family::default(),
             backend_up: Family::default(),
+            events_passed_on: Counter::default(),
+            events_waiting: Gauge::default(),
             upstream_restarts: Family::default(),
             tasks: Family::default(),
             task_time: Family::new_with_constructor(seconds),
@@ -226,6 +232,8 @@ impl Metrics {
             "What serves a port from outside answers: 1 yes, 0 no",
             self.backend_up.clone(),
         );
+        r.register("flotilla_events_passed_on", "Events that the broker took", self.events_passed_on.clone());
+        r.register("flotilla_events_waiting", "Events that the broker has not taken", self.events_waiting.clone());
         r.register("flotilla_upstream_restarts", "Restarts of upstream servers", self.upstream_restarts.clone());
         r.register("agent_tasks", "Tasks that left their workers", self.tasks.clone());
         r.register("agent_task_duration_seconds", "Time from claim to end", self.task_time.clone());

@@ -43,9 +43,10 @@ impl DbBus {
 
     /// Looks for what other processes published.
     async fn look(&self) -> Result<u64> {
-        let topics: Vec<(String, i64)> = sql("SELECT name, last_seq FROM topics").all(self.db.readers()).await?;
-        let further = topics.iter().filter(|(topic, last)| self.reach(topic, unsigned(*last)));
-        self.published.wake_for(further.map(|(topic, _)| topic.as_str()));
+        let ends = self.ends().await?;
+        let mut further = ends.iter().filter(|(topic, last)| self.reach(topic, *last)).peekable();
+        let any = further.peek().map(|_| bus::ANY_TOPIC);
+        self.published.wake_for(further.map(|(topic, _)| topic.as_str()).chain(any));
         // Each topic was told by itself.
         Ok(0)
     }
@@ -78,7 +79,7 @@ impl Bus for DbBus {
         let (seq,): (i64,) = insert.one(self.db.writer()).await?;
         let seq = unsigned(seq);
         self.reach(&event.topic, seq);
-        self.published.announce_for([event.topic.as_str()]);
+        self.published.announce_for([event.topic.as_str(), bus::ANY_TOPIC]);
         Ok(seq)
     }
 
@@ -104,6 +105,12 @@ impl Bus for DbBus {
             Topic { name, events, first_seq: first.map_or(last_seq + 1, unsigned), last_seq, last_at_ms }
         };
         Ok(rows.into_iter().map(topic).collect())
+    }
+
+    async fn ends(&self) -> Result<Vec<(String, u64)>> {
+        let ends: Vec<(String, i64)> =
+            sql("SELECT name, last_seq FROM topics ORDER BY name").all(self.db.readers()).await?;
+        Ok(ends.into_iter().map(|(topic, last)| (topic, unsigned(last))).collect())
     }
 
     async fn forget(&self, before_ms: UnixMs) -> Result<u64> {

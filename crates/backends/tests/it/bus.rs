@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kernel::bus::{Bus, EVENT_BYTES_MAX, NewEvent, READ_MAX};
+use kernel::bus::{ANY_TOPIC, Bus, EVENT_BYTES_MAX, NewEvent, READ_MAX};
 use kernel::{Code, OnEnd};
 use serde_json::json;
 
@@ -42,6 +42,7 @@ async fn topics_count_their_events_apart(kit: Kit) {
     let topics = kit.bus.topics().await.unwrap();
     let seen: Vec<_> = topics.iter().map(|t| (t.name.as_str(), t.events, t.first_seq, t.last_seq)).collect();
     assert_eq!(seen, [("a", 1, 1, 1), ("b", 2, 1, 2)]);
+    assert_eq!(kit.other.bus.ends().await.unwrap(), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
 }
 
 async fn cursors_read_everything_once(kit: Kit) {
@@ -89,6 +90,7 @@ async fn what_is_forgotten_keeps_its_place(kit: Kit) {
     let topics = kit.bus.topics().await.unwrap();
     let seen: Vec<_> = topics.iter().map(|t| (t.name.as_str(), t.events, t.first_seq, t.last_seq)).collect();
     assert_eq!(seen, [("old", 0, 3, 2), ("t", 0, 3, 2)]);
+    assert_eq!(kit.bus.ends().await.unwrap(), [("old".to_owned(), 2), ("t".to_owned(), 2)]);
 }
 
 async fn malformed_events_are_refused(kit: Kit) {
@@ -108,8 +110,9 @@ async fn malformed_events_are_refused(kit: Kit) {
 async fn waiters_are_nudged(kit: Kit) {
     let here = kit.bus.published(&["s", "t"]);
     let there = kit.other.bus.published(&["t"]);
+    let (all_here, all_there) = (kit.bus.published(&[ANY_TOPIC]), kit.other.bus.published(&[ANY_TOPIC]));
     publish(&kit.bus, "t").await;
-    soon(async { tokio::join!(here, there) }).await;
+    soon(async { tokio::join!(here, there, all_here, all_there) }).await;
     // Who waits for something else, or for nothing, is left alone.
     let (elsewhere, nothing) = (kit.bus.published(&["elsewhere"]), kit.bus.published(&[]));
     let heard = kit.bus.published(&["t"]);

@@ -30,6 +30,17 @@ fn redis() -> Option<Kit> {
 
 on_memory_and_redis!(everybody_hears_everything_in_order, who_comes_later_hears_what_is_told_later);
 
+/// The same on a RabbitMQ that has been started: starting one takes long.
+pub(crate) async fn on_broker(url: &str) {
+    let kit = |fleet: &str| Kit {
+        here: Arc::new(crate::rabbitmq::open(url, fleet)),
+        there: Arc::new(crate::rabbitmq::open(url, fleet)),
+        _server: None,
+    };
+    everybody_hears_everything_in_order(kit("in order")).await;
+    who_comes_later_hears_what_is_told_later(kit("later")).await;
+}
+
 async fn hear(heard: &mut BoxStream<'static, String>, count: usize) -> Vec<String> {
     soon(heard.take(count).collect()).await
 }

@@ -16,6 +16,7 @@ mod model;
 mod postgres;
 mod processes;
 mod queue;
+mod rabbitmq;
 mod real;
 mod redis;
 mod registry;

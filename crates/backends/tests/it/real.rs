@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a server may take to be there.
-const START_TIME: Duration = Duration::from_secs(60);
+const START_TIME: Duration = Duration::from_secs(100);
 /// The pause between two looks whether it is.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -34,6 +35,10 @@ struct Kind {
     package: &'static str,
     /// What it is told.
     arguments: fn(&Path) -> Vec<String>,
+    /// What its environment says besides.
+    environment: fn(&Path) -> Vec<(&'static str, String)>,
+    /// What is to be done when it has ended for good.
+    after: fn(),
     /// Whether it answers.
     answers: fn(&Path) -> bool,
 }
@@ -46,6 +51,8 @@ const REDIS: Kind = Kind {
         let words = ["--port", "0", "--unixsocket", &socket, "--save", "", "--appendonly", "no", "--daemonize", "no"];
         words.map(ToOwned::to_owned).into()
     },
+    environment: |_| Vec::new(),
+    after: || (),
     // A socket that a killed server left behind takes nobody.
     answers: |folder| UnixStream::connect(socket(folder)).is_ok(),
 };
@@ -72,11 +79,12 @@ const ETCD: Kind = Kind {
         ];
         words.into_iter().flat_map(|(word, value)| [word.to_owned(), value]).collect()
     },
+    environment: |_| Vec::new(),
+    after: || (),
     answers: |folder| {
-        let (clients, _) = places(folder);
-        let host = clients.trim_start_matches("http://");
+        let (host, _) = hosts(folder);
         let health = || {
-            let mut stream = TcpStream::connect(host)?;
+            let mut stream = TcpStream::connect(&host)?;
             write!(stream, "GET /health HTTP/1.0\r\nHost: {host}\r\n\r\n")?;
             let mut said = String::new();
             stream.read_to_string(&mut said).map(|_| said)
@@ -85,9 +93,63 @@ const ETCD: Kind = Kind {
     },
 };
 
-/// Where an etcd serves clients and other members: an address that no other has. All of 127.0.0.0/8 is this machine, and nothing else takes a
+const RABBITMQ: Kind = Kind {
+    programs: &["rabbitmq-server"],
+    package: "rabbitmq-server",
+    arguments: |_| Vec::new(),
+    environment: |folder| {
+        let (clients, _) = hosts(folder);
+        let (host, port) = clients.rsplit_once(':').unwrap();
+        let inside = |name: &str| folder.join(name).display().to_string();
+        std::fs::write(folder.join("plugins"), "[].").unwrap();
+        vec![
+            ("HOME", folder.display().to_string()),
+            ("RABBITMQ_NODENAME", format!("test-{}-{port}@localhost", std::process::id())),
+            ("RABBITMQ_NODE_IP_ADDRESS", host.into()),
+            ("RABBITMQ_NODE_PORT", port.into()),
+            // For other nodes. It wants this one free on 127.0.0.1.
+            ("RABBITMQ_DIST_PORT", (names_port() + port.parse::<u32>().unwrap() - 10_000).to_string()),
+            ("RABBITMQ_MNESIA_BASE", inside("data")),
+            ("RABBITMQ_LOG_BASE", inside("logs")),
+            ("RABBITMQ_LOGS", "-".into()),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", inside("plugins")),
+            ("RABBITMQ_CONFIG_FILE", inside("rabbitmq")),
+            ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
+            ("RABBITMQ_PID_FILE", inside("pid")),
+            // Its script then becomes the server, instead of watching over it.
+            ("RUNNING_UNDER_SYSTEMD", "true".into()),
+            ("ERL_EPMD_PORT", names_port().to_string()),
+            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".into()),
+        ]
+    },
+    after: || {
+        // The daemon of names that Erlang started for itself. It goes when it knows that its last node has, and stays while another lives.
+        for _ in 0..20 {
+            let asked = Command::new("epmd").args(["-port", &names_port().to_string(), "-kill"]).output();
+            if !asked.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains("not allowed")) {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    },
+    answers: |folder| TcpStream::connect(hosts(folder).0).is_ok(),
+};
+
+/// Where Erlang's daemon of names listens: on 127.0.0.1 whatever it is told, so by this process's number.
+fn names_port() -> u32 {
+    10_000 + std::process::id() % 10_000
+}
+
+/// A RabbitMQ, and its URL.
+pub(crate) fn rabbitmq() -> Option<(Real, String)> {
+    let real = Real::start(RABBITMQ)?;
+    let (clients, _) = hosts(real.folder.path());
+    Some((real, format!("amqp://guest:guest@{clients}/%2f")))
+}
+
+/// Where a server serves clients and others of its kind: an address that no other has. All of 127.0.0.0/8 is this machine, and nothing else takes a
 /// port there, so a server that was killed finds its own free.
-fn places(folder: &Path) -> (String, String) {
+fn hosts(folder: &Path) -> (String, String) {
     static STARTED: AtomicU16 = AtomicU16::new(0);
     let note = folder.join("address");
     let address = std::fs::read_to_string(&note).unwrap_or_else(|_| {
@@ -100,7 +162,14 @@ fn places(folder: &Path) -> (String, String) {
         address
     });
     let (host, port) = address.rsplit_once(':').unwrap();
-    (format!("http://{address}"), format!("http://{host}:{}", port.parse::<u16>().unwrap() + 1))
+    let next = format!("{host}:{}", port.parse::<u16>().unwrap() + 1);
+    (address, next)
+}
+
+/// The same as etcd wants to be told.
+fn places(folder: &Path) -> (String, String) {
+    let (clients, peers) = hosts(folder);
+    (format!("http://{clients}"), format!("http://{peers}"))
 }
 
 /// An etcd, and its URL.
@@ -133,7 +202,7 @@ impl Real {
 
     /// Ends it without a word: `kill -9`.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
+        self.send(libc::SIGKILL);
         self.child.wait().unwrap();
     }
 
@@ -144,11 +213,16 @@ impl Real {
     }
 
     /// Has it stand still, or go on.
-    #[expect(unsafe_code, reason = "signals have no safe form in std")]
     pub(crate) fn stand_still(&self, still: bool) {
-        let pid = i32::try_from(self.child.id()).unwrap();
+        self.send(if still { libc::SIGSTOP } else { libc::SIGCONT });
+    }
+
+    /// To it and all that it started.
+    #[expect(unsafe_code, reason = "signals have no safe form in std")]
+    fn send(&self, signal: i32) {
+        let group = i32::try_from(self.child.id()).unwrap();
         // SAFETY: `kill` takes two numbers and touches no memory of ours.
-        unsafe { libc::kill(pid, if still { libc::SIGSTOP } else { libc::SIGCONT }) };
+        unsafe { libc::kill(-group, signal) };
     }
 
     fn until_there(&mut self) {
@@ -167,16 +241,20 @@ impl Real {
 
 impl Drop for Real {
     fn drop(&mut self) {
-        // It may have been killed before.
-        self.child.kill().ok();
-        self.child.wait().ok();
+        // It may have been killed before; only who was not waited for has a number that is still its.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.send(libc::SIGKILL);
+            self.child.wait().ok();
+        }
+        (self.kind.after)();
     }
 }
 
 fn spawn(kind: Kind, folder: &Path) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let mut command = Command::new(program(kind).unwrap());
-    command.args((kind.arguments)(folder)).current_dir(folder).stdin(Stdio::null());
+    command.args((kind.arguments)(folder)).envs((kind.environment)(folder)).process_group(0);
+    command.current_dir(folder).stdin(Stdio::null());
     command.stdout(log.try_clone().unwrap()).stderr(log);
     command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
@@ -184,7 +262,9 @@ fn spawn(kind: Kind, folder: &Path) -> Child {
 #[expect(clippy::disallowed_methods, reason = "where programs are is said by the environment")]
 fn program(kind: Kind) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).collect();
+    // Debian's rabbitmq-server in PATH becomes another user; the one it calls does not.
+    let own = ["/usr/lib/rabbitmq/bin", "/usr/sbin"].map(PathBuf::from);
+    let folders: Vec<PathBuf> = own.into_iter().chain(std::env::split_paths(&path)).collect();
     let places = kind.programs.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
     places.into_iter().find(|place| place.is_file())
 }

@@ -135,6 +135,9 @@ fn servers(loaded: &Loaded, findings: &mut Vec<Finding>) {
     if let Some(place) = loaded.redis() {
         findings.push(server("redis", place.look(), "start it, or set REDIS_URL"));
     }
+    if let Some(place) = loaded.rabbitmq() {
+        findings.push(server("rabbitmq", place.look(), "start it, or set RABBITMQ_URL"));
+    }
     if let Some(place) = loaded.etcd() {
         findings.push(server("etcd", place.look(), "start it, or set ETCD_ENDPOINTS"));
     }

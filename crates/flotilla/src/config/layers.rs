@@ -40,6 +40,11 @@ impl Loaded {
         Some(backends::redis::Place { url, password: self.secrets.get(REDIS_PASSWORD).map(Secret::expose) })
     }
 
+    /// Where the fleet's RabbitMQ is, if it has one.
+    pub fn rabbitmq(&self) -> Option<backends::rabbitmq::Place<'_>> {
+        Some(backends::rabbitmq::Place { url: self.secrets.get(RABBITMQ_URL)?.expose() })
+    }
+
     /// Where the fleet's etcd is, if it has one.
     pub fn etcd(&self) -> Option<backends::etcd::Place<'_>> {
         Some(backends::etcd::Place { endpoints: self.secrets.get(ETCD_ENDPOINTS)?.expose() })
@@ -98,11 +103,12 @@ const MOVED: [(&str, &str); 3] = [
 ];
 
 /// Variables that hold secrets: from the environment, `.env` or a file (`NAME_FILE`), never from `flotilla.toml`.
-const SECRETS: [&str; 11] = [
+const SECRETS: [&str; 12] = [
     DATABASE_URL,
     DATABASE_PASSWORD,
     REDIS_URL,
     REDIS_PASSWORD,
+    RABBITMQ_URL,
     ETCD_ENDPOINTS,
     FLEET_KEY,
     RPC_URL,
@@ -120,6 +126,8 @@ pub const DATABASE_PASSWORD: &str = "POSTGRES_PASSWORD";
 const REDIS_URL: &str = "REDIS_URL";
 /// The password of that, when the URL has none.
 const REDIS_PASSWORD: &str = "REDIS_PASSWORD";
+/// Where the RabbitMQ is by which programs outside the fleet get its events, and by which its processes tell each other news where there is no Redis.
+const RABBITMQ_URL: &str = "RABBITMQ_URL";
 /// Where the etcd is on which the fleet's processes find each other, lock and elect; without one they do in the database.
 const ETCD_ENDPOINTS: &str = "ETCD_ENDPOINTS";
 /// The key that the processes of a fleet know each other by, 32 bytes in base64url; what the data folder or the database has when absent.

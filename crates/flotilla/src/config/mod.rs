@@ -38,6 +38,8 @@ pub struct Config {
     pub limits: mcp::phases::LimitsConfig,
     /// The database: a file in the data folder, or the PostgreSQL that the variable `DATABASE_URL` (or `DATABASE_URL_FILE`) names.
     pub store: backends::sqlite::Config,
+    /// Events for programs outside the fleet, by the RabbitMQ that the variable `RABBITMQ_URL` (or `RABBITMQ_URL_FILE`) names.
+    pub rabbitmq: backends::rabbitmq::Config,
     /// The EVM chain.
     pub chain: evm::Config,
     /// Whose transactions the fleet sends.
@@ -250,6 +252,7 @@ impl Config {
     /// What no single table can check.
     pub fn check(&self) -> Result<(), Fault> {
         self.market.check()?;
+        self.rabbitmq.check()?;
         if self.auth.anonymous_role.is_some() && !self.http.bind.is_loopback() {
             return Err(Fault::invalid(format!("auth.anonymous_role is set while http.bind is {}", self.http.bind))
                 .hint("callers without a key are only let in on loopback: set http.bind = \"127.0.0.1\", or give them keys"));

@@ -25,25 +25,33 @@ fn registry(process: &Process) -> (String, String) {
 }
 
 #[test]
-fn machines_that_share_postgres_redis_and_etcd_are_one_fleet_and_go_on_while_etcd_is_away() {
+fn machines_that_share_all_four_are_one_fleet_and_go_on_while_etcd_is_away() {
     let Some(database) = schema() else { return };
     let Some((_redis, redis)) = real::redis() else { return };
+    let Some((_broker, broker)) = real::rabbitmq() else { return };
     let Some((mut etcd, endpoints)) = real::etcd() else { return };
-    let variables = [("DATABASE_URL", &*database), ("REDIS_URL", &*redis), ("ETCD_ENDPOINTS", &*endpoints)];
+    let variables = [
+        ("DATABASE_URL", &*database),
+        ("REDIS_URL", &*redis),
+        ("RABBITMQ_URL", &*broker),
+        ("ETCD_ENDPOINTS", &*endpoints),
+    ];
     let (here, there) = (machine(&variables, ""), machine(&variables, ""));
     let one = here.start(&["serve", "master-coordinator", "utilities", "--no-sandbox"]);
     let mut two = there.start(&["serve", "coordination", "--no-sandbox"]);
     let storage = one.screen["storage"].as_str().unwrap();
-    assert!(
-        storage.contains("queue, audit; SQLite: logs; etcd at 127.") && storage.contains(": registry"),
-        "{storage}"
-    );
+    for part in ["queue, audit; SQLite: logs; etcd at 127.", ": registry; Redis at /", ": fanout; RabbitMQ at 127."] {
+        assert!(storage.contains(part) && storage.ends_with(": events"), "{storage}");
+    }
     let mcp = Mcp::new(&format!("{}/mcp", coordinator(&one)), Some(here.key()));
     let put = |value: u32| mcp.call("coordination__kv_put", json!({ "key": "k", "value": value }));
     wait_for("the other machine's service is found", LIMIT, || put(1).ok());
     let (status, backend) = registry(&one);
     assert!(status == "healthy" && backend.starts_with("etcd at 127."), "{status} {backend}");
-    assert!(here.cli(&["doctor"]).out.contains("✓ etcd: etcd 3."));
+    let doctor = here.cli(&["doctor"]).out;
+    for part in ["✓ redis: Redis at /", "✓ rabbitmq: RabbitMQ at 127.", "✓ etcd: etcd 3."] {
+        assert!(doctor.contains(part), "{doctor}");
+    }
     let lock = |owner: &str| {
         mcp.call("coordination__acquire_lock", json!({ "name": "l", "owner": owner, "ttl_seconds": 600 }))
     };

@@ -23,6 +23,7 @@ mod keys;
 mod opportunities;
 mod postgres;
 mod python;
+mod rabbitmq;
 mod recovery;
 mod redis;
 mod rest;

@@ -7,7 +7,7 @@ use crate::harness::postgres::schema;
 use crate::harness::{Fleet, LIMIT, Mcp, Process, http, real, wait_for};
 
 /// How one part of what the fleet stands on is said to be.
-fn part(fleet: &Fleet, name: &str) -> (String, String) {
+pub(crate) fn part(fleet: &Fleet, name: &str) -> (String, String) {
     let status = fleet.get("/status").ok();
     let text = |field: &str| status["infrastructure"][name][field].as_str().unwrap_or("-").to_owned();
     (text("status"), text("backend"))

@@ -46,7 +46,7 @@ impl Bus for MemoryBus {
             held.events.push_back(Event { seq, topic: topic.clone(), kind, source, at_ms, trace_id, data });
             seq
         };
-        self.published.wake_for([topic.as_str()]);
+        self.published.wake_for([topic.as_str(), bus::ANY_TOPIC]);
         Ok(seq)
     }
 
@@ -69,6 +69,10 @@ impl Bus for MemoryBus {
                 last_at_ms: held.last_at_ms,
             })
             .collect())
+    }
+
+    async fn ends(&self) -> Result<Vec<(String, u64)>> {
+        Ok(self.topics.lock().iter().map(|(name, held)| (name.clone(), held.last_seq)).collect())
     }
 
     async fn forget(&self, before_ms: UnixMs) -> Result<u64> {

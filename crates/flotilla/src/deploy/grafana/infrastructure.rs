@@ -114,6 +114,7 @@ pub(super) const INFRASTRUCTURE: Dashboard = Dashboard {
                     &[
                         ("sum(rabbitmq_queue_messages_ready)", "ready"),
                         ("sum(rabbitmq_queue_messages_unacked)", "not confirmed"),
+                        ("max(flotilla_events_waiting)", "wait in the fleet"),
                     ],
                 ),
                 Panel(

@@ -303,6 +303,38 @@ pub(super) const RULES: &[Rule] = &[
         quiet: &[(r#"redis_up{instance="redis-exporter:9121"}"#, "1+0x30")],
     },
     Rule {
+        name: "BackendAway",
+        expr: "min by (port) (flotilla_backend_up) == 0",
+        hold: "1m",
+        severity: WARNING,
+        summary: "what serves {{ $labels.port }} from outside does not answer, and the fleet does without it",
+        runbook: "a-server-beside-the-fleet-is-away",
+        labels: &[("port", "events")],
+        fires: &[
+            (r#"flotilla_backend_up{port="events",instance="a"}"#, "1+0x30"),
+            (r#"flotilla_backend_up{port="events",instance="b"}"#, "0+0x30"),
+            (r#"flotilla_backend_up{port="fanout",instance="b"}"#, "1+0x30"),
+        ],
+        quiet: &[
+            (r#"flotilla_backend_up{port="events",instance="a"}"#, "1+0x30"),
+            (r#"flotilla_backend_up{port="limits",instance="b"}"#, "1+0x30"),
+        ],
+    },
+    Rule {
+        name: "EventsWait",
+        expr: "max(flotilla_events_waiting) > 1000",
+        hold: "10m",
+        severity: WARNING,
+        summary: "events wait to be passed on to RabbitMQ",
+        runbook: "a-server-beside-the-fleet-is-away",
+        labels: &[],
+        fires: &[
+            (r#"flotilla_events_waiting{instance="a"}"#, "0+0x30"),
+            (r#"flotilla_events_waiting{instance="b"}"#, "1001+1x30"),
+        ],
+        quiet: &[(r#"flotilla_events_waiting{instance="b"}"#, "1000+0x30")],
+    },
+    Rule {
         name: "RabbitMemory",
         expr: "max(rabbitmq_alarms_memory_used_watermark) == 1",
         hold: "1m",

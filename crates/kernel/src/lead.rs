@@ -1,10 +1,11 @@
-//! Of an agent's copies, in one process or in many, one does its duties: the one that leads.
+//! Of several copies, in one process or in many, one does what must be done once: the one that leads.
 
 use std::time::Duration;
 
-use kernel::locks::Elections;
-use kernel::{Code, Fault};
 use tokio::time::{Instant, sleep};
+
+use crate::locks::Elections;
+use crate::{Code, Result};
 
 /// How long the lead lasts unless renewed: after a sudden end another copy takes over within this.
 const TERM: Duration = Duration::from_secs(15);
@@ -14,7 +15,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 const TRUSTED: Duration = Duration::from_secs(10);
 
 /// A candidate.
-pub(crate) struct Lead {
+pub struct Lead {
     elections: Elections,
     election: String,
     candidate: String,
@@ -22,14 +23,16 @@ pub(crate) struct Lead {
 }
 
 impl Lead {
-    /// A candidate of its own for the lead of `agent`.
-    pub(crate) fn new(elections: Elections, agent: &str) -> Self {
-        let (election, candidate) = (kernel::duties::election(agent), kernel::ids::new_id(agent));
-        Self { elections, election, candidate, token: None }
+    /// A candidate of its own, called after what it does, in the election of this name.
+    pub fn new(elections: Elections, election: String, what: &str) -> Self {
+        Self { elections, election, candidate: crate::ids::new_id(what), token: None }
     }
 
     /// Whether it leads now.
-    pub(crate) async fn gain(&mut self) -> Result<bool, Fault> {
+    ///
+    /// # Errors
+    /// Those of [`Elections::campaign`], but for the lead being another's.
+    pub async fn gain(&mut self) -> Result<bool> {
         self.token = match self.elections.campaign(&self.election, &self.candidate, TERM, Duration::ZERO).await {
             Ok(held) => Some(held.token),
             Err(fault) if fault.code == Code::Conflict => None,
@@ -39,7 +42,7 @@ impl Lead {
     }
 
     /// Renews the lead for as long as that works.
-    pub(crate) async fn keep(&mut self) {
+    pub async fn keep(&mut self) {
         let (token, mut renewed) = (self.token, Instant::now());
         loop {
             sleep(RENEW_EVERY).await;
@@ -59,7 +62,7 @@ impl Lead {
     }
 
     /// Lets others lead at once.
-    pub(crate) async fn give_up(self) {
+    pub async fn give_up(self) {
         let Some(token) = self.token else { return };
         if let Err(fault) = self.elections.resign(&self.election, &self.candidate, token).await {
             tracing::debug!(%fault, election = self.election, "the next copy takes over when the term ends");
