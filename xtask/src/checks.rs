@@ -11,8 +11,8 @@ pub(crate) fn test(repo: &Repo, no_lint: bool, args: &[String]) -> Result {
     for set in tools::Set::ALL {
         optional(tools::fetch(repo, &[set]), &format!("tests that need {}", set.about()))?;
     }
-    for server in &host::SERVERS {
-        optional(server.ensure(repo), &format!("tests that need {}", server.name))?;
+    for program in &host::PROGRAMS {
+        optional(program.ensure(repo), &format!("tests that need {}", program.name))?;
     }
     if !no_lint {
         lint(repo)?;

@@ -1,5 +1,5 @@
 //! What must be on the machine already: Node.js with npm, Python, Debian's package tools, each looked for only when something has to be
-//! fetched; and the servers that tests start, which a build server installs.
+//! fetched; and the programs that tests start, which a build server installs.
 
 use std::process::Command;
 use std::time::Duration;
@@ -58,8 +58,8 @@ pub(crate) fn debian() -> Result<()> {
     Ok(())
 }
 
-/// A server that tests start for themselves.
-pub(crate) struct Server {
+/// A program that tests start for themselves.
+pub(crate) struct Program {
     /// What people call it.
     pub(crate) name: &'static str,
     /// Debian's package.
@@ -68,15 +68,17 @@ pub(crate) struct Server {
     programs: &'static [&'static str],
 }
 
-/// Those servers.
-pub(crate) const SERVERS: [Server; 4] = [
-    Server { name: "PostgreSQL", package: "postgresql", programs: &["initdb"] },
-    Server { name: "Redis", package: "redis-server", programs: &["redis-server", "valkey-server"] },
-    Server { name: "etcd", package: "etcd-server", programs: &["etcd"] },
-    Server { name: "RabbitMQ", package: "rabbitmq-server", programs: &["rabbitmq-server"] },
+/// Those programs.
+pub(crate) const PROGRAMS: [Program; 5] = [
+    Program { name: "PostgreSQL", package: "postgresql", programs: &["initdb"] },
+    Program { name: "Redis", package: "redis-server", programs: &["redis-server", "valkey-server"] },
+    Program { name: "etcd", package: "etcd-server", programs: &["etcd"] },
+    Program { name: "RabbitMQ", package: "rabbitmq-server", programs: &["rabbitmq-server"] },
+    // It brings Chromium itself along, of the same version.
+    Program { name: "Chromium's driver", package: "chromium-driver", programs: &["chromedriver"] },
 ];
 
-impl Server {
+impl Program {
     /// Sees to it that tests can start it. On a build server with Debian's packages it is installed; its own service is not started.
     ///
     /// # Errors
@@ -90,7 +92,7 @@ impl Server {
         let Self { name, package, programs } = self;
         let missing = || {
             Problem::new(format!(
-                "{name}'s server is missing: there is no `{}` where its packages put it, nor in PATH",
+                "{name} is missing: there is no `{}` where its packages put it, nor in PATH",
                 programs[0]
             ))
             .fix(format!("apt-get install {package}, or your system's package; only tests need it"))

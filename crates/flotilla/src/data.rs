@@ -26,7 +26,7 @@ pub struct RunNote {
     pub pid: u32,
     /// The coordinator's URL for everybody, if this process has it.
     pub coordinator: Option<String>,
-    /// The status page's URL, if this process has it.
+    /// The dashboard's URL, if this process has it.
     pub dashboard: Option<String>,
     /// The URL of every service of this process, by name; an agent's is `agent:NAME`. This is where the fleet itself finds it.
     pub services: std::collections::BTreeMap<String, String>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use kernel::{Code, Fault};
+use kernel::{Access, Code, Fault};
 use mcp::toolbox::Router;
 use mcp::wire::{Id, Params, Request};
 use mcp::{Ctx, Reply, RpcError};
@@ -119,6 +119,10 @@ impl Router for Gateway {
         let schema = |entry: &Entry| serde_json::from_str(splice::get(entry.listing.get(), "inputSchema")?).ok();
         // A schema that is not there takes anything.
         Some(entry.map(|entry| schema(entry).unwrap_or(Value::Bool(true))))
+    }
+
+    fn asks(&self, server: &str, tool: &str) -> Option<Access> {
+        Some(self.table().get(&crate::names::tool(server, tool))?.access)
     }
 }
 

@@ -117,8 +117,9 @@ pub struct Caller {
     pub name: String,
     /// What it may do.
     pub role: Role,
-    /// Whether the fleet calls itself, over and over, in its standing work. Such a caller's looks that succeed are counted and not
-    /// recorded: they say nothing of what anybody did, and would bury what does. No key makes such a caller.
+    /// Whether the fleet calls itself, over and over, in its standing work, or for a page of its dashboard that is open. Such a caller's
+    /// looks that succeed are counted and not recorded: they say nothing of what anybody did, and would bury what does. No key makes such a
+    /// caller.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub standing: bool,
     /// For whom an agent acts, when somebody gave it a task: what it does then, both roles must allow. It travels with the caller, so a task

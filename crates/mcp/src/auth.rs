@@ -116,7 +116,10 @@ pub fn has_credentials(headers: &HeaderMap) -> bool {
 }
 
 /// The key a request carries.
-fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+///
+/// # Errors
+/// When its header is malformed.
+pub fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
     let malformed =
         |what: &str| Fault::unauthenticated(format!("malformed {what} header")).hint("`Authorization: Bearer flt_…`");
     if let Some(value) = headers.get(AUTHORIZATION) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kernel::{Caller, Code, Fault, Trace};
+use kernel::{Access, Caller, Code, Fault, Trace};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,6 +22,11 @@ pub trait Router: Send + Sync {
 
     /// The JSON Schema of what a tool takes, if there is such a tool now; `None` where that cannot be told.
     fn takes(&self, _server: &str, _tool: &str) -> Option<Option<Value>> {
+        None
+    }
+
+    /// What a tool asks of its caller, if there is such a tool now: for showing people what they may do. Whether they may is the call's to say.
+    fn asks(&self, _server: &str, _tool: &str) -> Option<Access> {
         None
     }
 }

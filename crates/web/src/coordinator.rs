@@ -19,13 +19,14 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, Request, header};
 use kernel::bus::{Bus, FLEET_TOPIC};
 use kernel::fleet::Kind;
-use kernel::{Access, Caller, Fault};
+use kernel::{Access, Caller, Fault, Secret};
 use mcp::Handler;
 use mcp::http::Door;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::access::{Guard, known_hosts};
+use crate::dashboard::links::Links;
 use crate::problem::Problem;
 use crate::service::{ServiceDoors, health_routes};
 
@@ -80,6 +81,8 @@ pub struct Doors {
     pub bus: Arc<dyn Bus>,
     /// Workers in other programs.
     pub workers: Workers,
+    /// One-time links to the dashboard.
+    pub links: Links,
 }
 
 /// All routes of port 4000.
@@ -97,6 +100,7 @@ pub fn routes(doors: Doors) -> Router {
         .merge(crate::workers::routes())
         .route("/tasks/{name}", get(task))
         .route("/events", get(events))
+        .route("/sign-in-links", post(sign_in_link))
         .route("/openapi.json", get(openapi))
         .route("/docs", get(docs))
         .layer(from_fn_with_state(Arc::clone(&doors.door), known_hosts))
@@ -116,7 +120,7 @@ async fn index(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     doors.guard.admit(&headers, remote, Access::Read, "/").await?;
-    Ok(Html(crate::status_page::index()).into_response())
+    Ok(Html(crate::plain::index()).into_response())
 }
 
 /// Makes a read-only JSON route out of a method of [`Coordinator`].
@@ -208,6 +212,20 @@ async fn task(
     Ok(axum::Json(doors.coordinator.task(&id, caller).await?).into_response())
 }
 
+/// A one-time link that signs in at the dashboard as whoever asks for it: it stands for the key that this request carries.
+async fn sign_in_link(
+    State(doors): State<Arc<Doors>>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    doors.guard.known(&headers, remote).await?;
+    let key = mcp::auth::key_of(&headers)?.ok_or_else(|| {
+        Fault::unauthenticated("a link signs in with a key, and this request carries none")
+            .hint("send `Authorization: Bearer flt_…`")
+    })?;
+    Ok(axum::Json(doors.links.make(&Secret::new(key)).await?).into_response())
+}
+
 /// A JSON body as a typed value; the fault names the field that is wrong.
 pub fn read_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(body).map_err(|error| Fault::invalid(format!("body: {error}")))
@@ -273,7 +291,7 @@ async fn openapi(State(doors): State<Arc<Doors>>) -> Response {
 }
 
 async fn docs() -> Response {
-    let csp = [(header::CONTENT_SECURITY_POLICY, crate::status_page::CSP)];
+    let csp = [(header::CONTENT_SECURITY_POLICY, crate::plain::CSP)];
     (csp, Html(crate::openapi::page())).into_response()
 }
 

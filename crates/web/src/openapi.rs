@@ -74,6 +74,11 @@ fn operations() -> Vec<Operation> {
         post("/agents/{name}/heartbeat", "A worker's sign of life; says what to stop", body::<Heartbeat>()),
         post("/agents/{name}/finish", "Ends tasks that a worker holds, fenced by `attempt`", body::<Finish>()),
         post("/agents/{name}/leave", "Takes a worker out of the registry", body::<Leave>()),
+        post(
+            "/sign-in-links",
+            "A link that signs in at the dashboard with this request's key: once, within two minutes",
+            json!({ "type": "object", "additionalProperties": false }),
+        ),
         get("/tasks/{name}", "How a task stands and what came of it"),
         post(
             "/execute",
@@ -165,7 +170,7 @@ pub fn page() -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
-            head { meta charset="utf-8"; title { "Flotilla REST" } style { (crate::status_page::STYLE) } }
+            head { meta charset="utf-8"; title { "Flotilla REST" } style { (crate::plain::STYLE) } }
             body {
                 h1 { "Coordinator REST" }
                 p { "The machine-readable form is " a href="/openapi.json" { "/openapi.json" } "." }

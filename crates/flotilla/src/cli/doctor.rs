@@ -171,9 +171,8 @@ fn ports(config: &Config, findings: &mut Vec<Finding>) {
         findings.push(Finding::ok("ports", "chosen by the system"));
         return;
     }
-    let wanted = catalog::servers()
-        .map(|service| (service.name, service.port))
-        .chain([("status page", catalog::DASHBOARD_PORT)]);
+    let wanted =
+        catalog::servers().map(|service| (service.name, service.port)).chain([("dashboard", catalog::DASHBOARD_PORT)]);
     let mut free = 0;
     for (name, port) in wanted {
         match TcpListener::bind(SocketAddr::new(config.http.bind, port)) {

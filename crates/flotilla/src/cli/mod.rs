@@ -15,6 +15,7 @@ mod health;
 mod init;
 mod logs;
 mod mcp;
+mod open;
 mod output;
 mod server;
 mod status;
@@ -72,6 +73,8 @@ pub enum Command {
     Up(up::Up),
     /// Run chosen services in this process; they find the others through the data folder
     Serve(up::Serve),
+    /// Print a link that opens the dashboard in a browser, signed in
+    Open(open::Open),
     /// Show how the fleet, or one service, stands
     Status(status::Status),
     /// List what runs
@@ -161,6 +164,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
         Command::Connect(command) => command.run(global),
         command => runtime()?.block_on(async move {
             match command {
+                Command::Open(command) => command.run(global).await,
                 Command::Status(command) => command.run(global).await,
                 Command::Ps => status::ps(global).await,
                 Command::Server(command) => command.run(global).await,

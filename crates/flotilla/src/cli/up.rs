@@ -38,7 +38,7 @@ struct Shared {
     /// Start without a local chain
     #[arg(long)]
     no_sandbox: bool,
-    /// Serve the coordinator and the status page over TLS with this certificate chain (PEM)
+    /// Serve the coordinator and the dashboard over TLS with this certificate chain (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The certificate's private key (PEM)

@@ -141,7 +141,7 @@ pub struct HttpConfig {
     /// know each other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advertise: Option<String>,
-    /// A certificate chain in PEM. With it the coordinator and the status page are served over TLS on `bind`, and all other services on
+    /// A certificate chain in PEM. With it the coordinator and the dashboard are served over TLS on `bind`, and all other services on
     /// 127.0.0.1 only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_cert: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! Nginx: TLS in front of the coordinator, the status page and each service.
+//! Nginx: TLS in front of the coordinator, the dashboard and each service.
 //!
 //! Invariants:
 //! - Answers to `/mcp` and other streams pass as they come: nothing on the way waits for more.
@@ -82,7 +82,7 @@ http {
     add_header Strict-Transport-Security "max-age=31536000" always;
     add_header X-Content-Type-Options    nosniff always;
     add_header X-Frame-Options           DENY always;
-    add_header Referrer-Policy           no-referrer always;
+    add_header Referrer-Policy           same-origin always;
 
     limit_req  zone=calls burst=100 nodelay;
     limit_conn clients 200;
@@ -109,8 +109,9 @@ http {
 
     location = /healthz { access_log off; default_type text/plain; return 200 "ok\n"; }
 
-    # The status page; the fleet asks for a key.
+    # The dashboard; the fleet asks for a key.
     location = / { proxy_pass http://$page; }
+    location /ui { proxy_pass http://$page; }
 
     # One service: /services/mcp-utilities/mcp is port 4017's /mcp.
     location ~ ^/services/(?<service>[a-z0-9-]+)(?<rest>/.*)$ {

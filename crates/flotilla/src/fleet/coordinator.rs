@@ -31,6 +31,11 @@ impl Rest {
     }
 }
 
+/// What everybody is told while callers need no key.
+pub(super) fn anonymous_notice(role: &Role) -> String {
+    format!("callers without a key are let in as {role} (auth.anonymous_role)")
+}
+
 impl Rest {
     /// Calls a tool, so that what is done is authorised and recorded whichever door it came in by.
     async fn call<O: DeserializeOwned>(
@@ -56,7 +61,7 @@ impl Coordinator for Rest {
     async fn status(&self) -> Result<Value, Fault> {
         let mut status = json_of(&self.gateway.status().await)?;
         if let Some(role) = &self.anonymous {
-            status["notice"] = format!("callers without a key are let in as {role} (auth.anonymous_role)").into();
+            status["notice"] = anonymous_notice(role).into();
         }
         Ok(status)
     }
@@ -124,6 +129,7 @@ impl Coordinator for Rest {
             ("/agents/{name}/heartbeat", mcp::schema::output::<Heard>()),
             ("/agents/{name}/finish", mcp::schema::output::<Finished>()),
             ("/tasks/{name}", mcp::schema::output::<kernel::queue::Task>()),
+            ("/sign-in-links", mcp::schema::output::<web::dashboard::links::Link>()),
             ("/health", mcp::schema::output::<kernel::health::Report>()),
         ])
     }

@@ -128,8 +128,8 @@ pub async fn start(
     if let Some(dashboard) = dashboard {
         let url = url_of(config, dashboard.address);
         note.dashboard = Some(if tls.is_some() { secure(url) } else { url });
-        let page = parts.status_page(&gateway);
-        dashboard.serve(web::status_page::routes(page), tls, &parts.doors, parts.ports.metrics.clone());
+        let pages = web::dashboard::routes(parts.dashboard(&gateway, tls.is_some()));
+        dashboard.serve(pages, tls, &parts.doors, parts.ports.metrics.clone());
     }
     supervisor.start(&parts.ports.tasks);
     // Agents, workflows and what runs them reach the servers of other processes too.

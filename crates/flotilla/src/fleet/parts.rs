@@ -34,9 +34,10 @@ use servers::data_providers::{Engine, EngineParts};
 use servers::{MarketPorts, Wallet};
 use web::access::Guard;
 use web::coordinator::Doors;
+use web::dashboard::links::Links;
+use web::dashboard::session::Cookies;
 use web::intake::Intake;
 use web::service::{Past, ServiceDoors};
-use web::status_page::Page;
 
 use super::beside::Beside;
 use super::coordinator::Rest;
@@ -186,16 +187,27 @@ impl Parts {
             service,
             bus: Arc::clone(&self.ports.bus),
             workers: self.workers.clone(),
+            links: self.links(),
         }
     }
 
-    /// The status page.
-    pub fn status_page(&self, gateway: &Arc<Gateway>) -> Page {
-        Page {
-            coordinator: Rest::new(gateway, self.anonymous.clone()),
+    /// The dashboard, `secure` when it is served over TLS.
+    pub fn dashboard(&self, gateway: &Arc<Gateway>, secure: bool) -> web::dashboard::Parts {
+        web::dashboard::Parts {
+            router: Arc::clone(gateway) as Arc<dyn mcp::toolbox::Router>,
             guard: self.guard.clone(),
             door: Arc::clone(&self.door),
+            cookies: Cookies::new(self.shared.sealer.clone(), secure),
+            links: self.links(),
+            phases: self.shared.phases.clone(),
+            notice: self.anonymous.as_ref().map(super::coordinator::anonymous_notice),
+            clock: self.ports.clock.clone(),
+            tasks: self.doors.clone(),
         }
+    }
+
+    fn links(&self) -> Links {
+        Links::new(Arc::clone(&self.ports.store), self.shared.sealer.clone(), self.ports.clock.clone())
     }
 
     /// Starts the upstreams: those in the store, and those the configuration has.

@@ -17,7 +17,7 @@ pub struct Screen {
     pub mode: String,
     /// The coordinator.
     pub coordinator: Option<String>,
-    /// The status page.
+    /// The dashboard.
     pub dashboard: Option<String>,
     /// The chain in use.
     pub chain: String,
@@ -75,7 +75,7 @@ impl Screen {
             row("REST", &format!("{coordinator}/docs"));
         }
         if let Some(dashboard) = &self.dashboard {
-            row("status page", dashboard);
+            row("dashboard", dashboard);
         }
         row("mode", &self.mode);
         row("chain", &self.chain);
@@ -93,7 +93,8 @@ impl Screen {
             text.push_str(&format!("  {:<24} {port:<6} {state}{why}\n", role(service.kind, &service.service)));
         }
         if self.coordinator.is_some() {
-            text.push_str("\n  connect a client   flotilla connect claude|claude-code|cursor|vscode\n");
+            text.push_str("\n  open a browser     flotilla open\n");
+            text.push_str("  connect a client   flotilla connect claude|claude-code|cursor|vscode\n");
             text.push_str("  call a tool        flotilla tool call utilities__keccak256 data=hello\n");
             text.push_str("  stop               Ctrl-C\n");
         }

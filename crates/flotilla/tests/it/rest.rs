@@ -228,6 +228,7 @@ fn the_openapi_document_is_whole_and_true() {
         POST /agents/{name}/heartbeat
         POST /agents/{name}/finish
         POST /agents/{name}/leave
+        POST /sign-in-links
         GET /tasks/{name}
         POST /execute"#]]
     .assert_eq(&seen.join("\n"));

@@ -188,13 +188,16 @@ fn a_stream_passes_as_it_comes_and_every_path_leads_where_it_should() {
         "strict-transport-security: max-age",
         "x-content-type-options: nosniff",
         "x-frame-options: deny",
-        "referrer-policy: no-referrer",
+        "referrer-policy: same-origin",
     ] {
         assert!(head.contains(header), "no {header} in {head}");
     }
     let (head, body) = nginx.get("/", &key);
-    assert!(head.starts_with("http/1.1 200") && body.contains("<title>Flotilla"), "{head}\n{body}");
-    // A browser asks its user, and sends the key as a password.
+    assert!(head.starts_with("http/1.1 200") && body.contains("<title>Overview · Flotilla"), "{head}\n{body}");
+    // The origin of its own forms must reach the dashboard, which refuses those of nowhere.
+    assert!(!head.contains("no-referrer"), "{head}");
+    assert!(nginx.get("/ui/services", &key).0.starts_with("http/1.1 200"));
+    // A key may come as a password too.
     let browser = |key: &str| {
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("me:{key}"));
         nginx.get("/", &format!("authorization: Basic {pair}\r\n")).0

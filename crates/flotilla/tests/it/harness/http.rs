@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -87,6 +88,17 @@ pub(crate) fn try_send(method: &str, url: &str, headers: &[(&str, &str)], body: 
 
 /// Sends a request and reads the answer's head.
 pub(crate) fn open(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Open> {
+    open_within(LIMIT, method, url, headers, body)
+}
+
+/// The same where an answer may take so long.
+pub(crate) fn open_within(
+    limit: Duration,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Open> {
     let (address, path) = split(url);
     let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
     if !headers.iter().any(|(name, _)| *name == "host") {
@@ -99,6 +111,7 @@ pub(crate) fn open(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     let mut stream = connect(address)?;
+    stream.set_read_timeout(Some(limit))?;
     stream.write_all(&[head.as_bytes(), b"\r\n", body].concat())?;
     answer(stream)
 }

@@ -5,6 +5,7 @@
 //! - Nothing sleeps for a fixed time: a state is waited for, with a limit, by [`wait_for`].
 //! - Whatever a test starts is ended with it, with all its children.
 
+pub(crate) mod browser;
 pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod fleet;

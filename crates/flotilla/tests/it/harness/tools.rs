@@ -27,16 +27,29 @@ pub(crate) fn script(inside: &str) -> PathBuf {
 }
 
 fn found(path: PathBuf) -> Option<PathBuf> {
+    found_or(path, "`cargo xtask fetch` brings it")
+}
+
+fn found_or(path: PathBuf, fix: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let missing = format!("{} is not there: `cargo xtask fetch` brings it", path.display());
+    let missing = format!("{} is not there: {fix}", path.display());
     assert!(variable("CI").is_none_or(|value| value == "false" || value == "0"), "{missing}");
     #[expect(clippy::print_stderr, reason = "a skipped test must not look like one that passed")]
     {
         eprintln!("SKIPPED: {missing}");
     }
     None
+}
+
+/// A program that this machine's own packages bring.
+pub(crate) fn installed(name: &str) -> Option<PathBuf> {
+    let path = variable("PATH").unwrap_or_default();
+    let there = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file());
+    there.or_else(|| {
+        found_or(Path::new("/usr/bin").join(name), "apt-get install chromium-driver, or your system's package")
+    })
 }
 
 /// Node.js, new enough for all of them.
