@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{Fleet, LIMIT, http, process, tools, wait_for};
 
 /// How long the fleet may take for some trades, on a machine that has more to do.
-const TIME: Duration = Duration::from_secs(90);
+const TIME: Duration = Duration::from_secs(180);
 /// A trader who is in a hurry, and the same swaps in every run.
 const CONFIG: &str = "[chain.sandbox]\ntrader_ms = 150\ntrader_seed = 7\n";
 /// What the sandbox gives its wallet, in wei.
