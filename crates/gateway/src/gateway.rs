@@ -66,6 +66,7 @@ pub struct Gateway {
     pub(crate) reach: Arc<dyn Reach>,
     /// What the registry said last.
     pub(crate) seen: Mutex<Vec<Instance>>,
+    /// Held by whoever makes a server local or remote: a sync that saw no local server would put its copies over one that came meanwhile.
     pub(crate) remotes: Mutex<BTreeMap<String, Arc<Remote>>>,
     upstreams: OnceLock<Arc<Upstreams>>,
     pub(crate) alerts_seen: Mutex<Option<AlertsSeen>>,
@@ -117,15 +118,25 @@ impl Gateway {
         if self.local(service.name).is_some_and(|there| Arc::ptr_eq(&there, &service)) {
             return;
         }
-        self.locals.write().insert(service.name, Arc::clone(&service));
-        self.join(service);
+        {
+            let _no_sync = self.remotes.lock();
+            self.locals.write().insert(service.name, Arc::clone(&service));
+            self.join(service);
+        }
         self.sync_remotes();
     }
 
     /// Lets a service of this process go. Copies in other processes take its calls.
     pub fn remove_local(self: &Arc<Self>, name: &str) {
-        if self.locals.write().remove(name).is_some() {
-            self.leave(name);
+        let gone = {
+            let _no_sync = self.remotes.lock();
+            let gone = self.locals.write().remove(name).is_some();
+            if gone {
+                self.leave(name);
+            }
+            gone
+        };
+        if gone {
             self.sync_remotes();
         }
     }

@@ -378,3 +378,37 @@ async fn the_clients_bytes_arrive() {
     several.bench.handler(Selector::All).handle(request, ctx).await.unwrap();
     assert_eq!(several.link("a").calls.lock()[0], raw.replace("utilities__echo", "echo"));
 }
+
+/// Both at the same time, as far as two threads can.
+fn at_once(one: impl FnOnce() + Send, other: impl FnOnce()) {
+    let (runtime, both) = (tokio::runtime::Handle::current(), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _in = runtime.enter();
+            both.wait();
+            one();
+        });
+        both.wait();
+        other();
+    });
+}
+
+#[tokio::test]
+async fn a_server_that_comes_or_goes_while_the_registry_tells_of_copies_is_in_its_place() {
+    let several = Several::new(&["a"]).await;
+    let gateway = &several.bench.gateway;
+    let place = || Arc::as_ptr(&gateway.part("utilities").unwrap()).cast::<()>();
+    for _ in 0..500 {
+        let here = toy(0, shared(&several.bench.world));
+        at_once(
+            || {
+                several.registry(Vec::new());
+                several.registry(vec![instance("a")]);
+            },
+            || gateway.add_local(Arc::clone(&here)),
+        );
+        assert_eq!(place(), Arc::as_ptr(&here).cast(), "what runs here is called here");
+        at_once(|| several.registry(vec![instance("a")]), || gateway.remove_local("utilities"));
+        assert_eq!(place(), Arc::as_ptr(&gateway.remotes.lock()["utilities"]).cast(), "the copy elsewhere takes over");
+    }
+}

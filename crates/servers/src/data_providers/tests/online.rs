@@ -245,8 +245,11 @@ async fn feeds_are_checked_before_they_are_believed() {
 async fn gas_is_what_the_blocks_charged() {
     let Some(online) = online(Config::default()) else { return };
     online.pass(1).await;
+    let chain = &online.sandbox.chain;
+    let head = chain.block(BlockId::Latest).await.unwrap().head;
+    // The node writes its fee history after it has told of the block.
+    while chain.fee_history(1, &[]).await.unwrap().blocks.last().is_none_or(|last| last.number < head.number) {}
     let answer = online.answer("gas_price", json!({ "blocks": 5, "percentiles": [0, 50, 100], "history": true })).await;
-    let head = online.sandbox.chain.block(BlockId::Latest).await.unwrap().head;
     let figure = |value: &Value| value.as_str().unwrap().parse::<u128>().unwrap();
     let base = figure(&answer["base_fee_per_gas_wei"]);
     assert_eq!(answer["block_number"], head.number);
