@@ -379,8 +379,8 @@ async fn the_clients_bytes_arrive() {
     assert_eq!(several.link("a").calls.lock()[0], raw.replace("utilities__echo", "echo"));
 }
 
-/// Both at the same time, as far as two threads can.
-fn at_once(one: impl FnOnce() + Send, other: impl FnOnce()) {
+/// Both at the same time, as far as two threads can; the second so many turns later.
+fn at_once(one: impl FnOnce() + Send, other: impl FnOnce(), turns: usize) {
     let (runtime, both) = (tokio::runtime::Handle::current(), std::sync::Barrier::new(2));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -389,6 +389,7 @@ fn at_once(one: impl FnOnce() + Send, other: impl FnOnce()) {
             one();
         });
         both.wait();
+        (0..turns).for_each(|_| std::hint::spin_loop());
         other();
     });
 }
@@ -398,17 +399,12 @@ async fn a_server_that_comes_or_goes_while_the_registry_tells_of_copies_is_in_it
     let several = Several::new(&["a"]).await;
     let gateway = &several.bench.gateway;
     let place = || Arc::as_ptr(&gateway.part("utilities").unwrap()).cast::<()>();
-    for _ in 0..500 {
+    for turns in (0..4_000).step_by(10) {
+        several.registry(Vec::new());
         let here = toy(0, shared(&several.bench.world));
-        at_once(
-            || {
-                several.registry(Vec::new());
-                several.registry(vec![instance("a")]);
-            },
-            || gateway.add_local(Arc::clone(&here)),
-        );
+        at_once(|| several.registry(vec![instance("a")]), || gateway.add_local(Arc::clone(&here)), turns);
         assert_eq!(place(), Arc::as_ptr(&here).cast(), "what runs here is called here");
-        at_once(|| several.registry(vec![instance("a")]), || gateway.remove_local("utilities"));
+        at_once(|| several.registry(vec![instance("a")]), || gateway.remove_local("utilities"), turns);
         assert_eq!(place(), Arc::as_ptr(&gateway.remotes.lock()["utilities"]).cast(), "the copy elsewhere takes over");
     }
 }
