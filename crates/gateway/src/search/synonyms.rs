@@ -9,7 +9,7 @@ use super::words::words;
 const MEANINGS: &[&str] = &[
     "transaction tx txn",
     "address addr account wallet",
-    "find search lookup locate query which",
+    "find search lookup locate query scan which",
     "delete remove drop erase",
     "create add new make generate define register",
     "show display get list view read fetch print which",

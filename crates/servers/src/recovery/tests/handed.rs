@@ -77,7 +77,7 @@ async fn playbooks_run_as_workflows_under_the_callers_role() {
     assert_eq!((incident.playbooks.len(), incident.playbooks[0].key.as_str()), (1, "k"), "{incident:?}");
     // What is refused stands there too, and does not count as going on.
     let long = json!({ "service": "logging", "why": "x".repeat(DATA_BYTES_MAX) });
-    let wrong = json!({ "name": "incident-response", "incident": "inc_00000001", "key": "l", "input": long });
+    let wrong = json!({ "name": "incident-response", "incident": "inc_00000001", "key": "l", "input": long.clone() });
     let said = bench.shown(&operator("ann"), "run_playbook", wrong).await;
     assert!(said.starts_with("too_large: orchestration.start: the input has "), "{said}");
     let incident: Incident =
@@ -85,6 +85,14 @@ async fn playbooks_run_as_workflows_under_the_callers_role() {
     assert!(incident.playbooks[1].ended_ms.is_some() && incident.playbooks[1].run.is_none(), "{incident:?}");
     let what = |what: &str| incident.timeline.iter().filter(|moment| moment.what == what).count();
     assert_eq!((what("playbook.begun"), what("playbook.refused")), (2, 1), "{incident:?}");
+    // Asked for once more in a way that is refused, what was begun goes on.
+    let again = json!({ "name": "incident-response", "incident": "inc_00000001", "key": "k", "input": long });
+    let said = bench.shown(&operator("ann"), "run_playbook", again).await;
+    assert!(said.starts_with("too_large: orchestration.start: the input has "), "{said}");
+    let after: Incident =
+        bench.call(&viewer("eve"), INCIDENT, IncidentRequest { id: "inc_00000001".into() }).await.unwrap();
+    assert_eq!((&after.playbooks, &after.timeline), (&incident.playbooks, &incident.timeline));
+    assert!(after.playbooks[0].run.is_some() && after.playbooks[0].ended_ms.is_none(), "{after:?}");
     let gone = json!({ "name": "incident-response", "input": {}, "incident": "inc_9" });
     let said = bench.shown(&operator("ann"), "run_playbook", gone).await;
     assert!(said.starts_with("not_found: no incident `inc_9`"), "{said}");
