@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 use kernel::Fault;
-use kernel::clock::timestamp;
 use serde_json::{Value, json};
 
-use super::{Global, api::Api, output};
+use super::shown::{Call, Show, moment, rows};
+use super::{Global, output};
 
 /// Look at alerts, say that somebody knows, keep them quiet.
 #[derive(Debug, clap::Args)]
@@ -97,42 +97,35 @@ enum Severity {
 impl Alert {
     /// Runs the command.
     pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
-        let (tool, arguments, show) = self.action.call()?;
-        let answer = Api::connect(global)?.call(&format!("monitoring__{tool}"), arguments).await?;
-        if global.json {
-            output::json(&answer)?
-        } else {
-            show(&answer)?
-        }
-        Ok(ExitCode::SUCCESS)
+        self.action.call()?.run(global).await
     }
 }
 
-/// A tool, what it is given, and how its answer is shown.
-type Call = (&'static str, Value, fn(&Value) -> Result<(), Fault>);
-
 impl Action {
     fn call(self) -> Result<Call, Fault> {
-        Ok(match self {
+        let (tool, arguments, show): (_, _, Show) = match self {
             Self::List { states, rule, limit } => {
                 let states: Vec<String> = states.into_iter().map(word).collect();
-                ("list_alerts", json!({ "states": states, "rule": rule, "limit": limit }), alerts)
+                ("monitoring__list_alerts", json!({ "states": states, "rule": rule, "limit": limit }), alerts)
             }
-            Self::Ack { id, rule, comment, undo } => {
-                ("acknowledge_alert", json!({ "id": id, "rule": rule, "comment": comment, "undo": undo }), alerts)
-            }
+            Self::Ack { id, rule, comment, undo } => (
+                "monitoring__acknowledge_alert",
+                json!({ "id": id, "rule": rule, "comment": comment, "undo": undo }),
+                alerts,
+            ),
             Self::Silence { matchers, reason, minutes } => {
                 let matchers = matchers.iter().map(|text| matcher(text)).collect::<Result<Vec<_>, _>>()?;
-                ("silence", json!({ "matchers": matchers, "reason": reason, "minutes": minutes }), id)
+                ("monitoring__silence", json!({ "matchers": matchers, "reason": reason, "minutes": minutes }), id)
             }
-            Self::Silences => ("list_silences", json!({}), silences),
-            Self::Unsilence { id: silence } => ("expire_silence", json!({ "id": silence }), id),
-            Self::Rules => ("list_rules", json!({}), rules),
-            Self::Sinks => ("list_sinks", json!({}), sinks),
+            Self::Silences => ("monitoring__list_silences", json!({}), silences),
+            Self::Unsilence { id: silence } => ("monitoring__expire_silence", json!({ "id": silence }), id),
+            Self::Rules => ("monitoring__list_rules", json!({}), rules),
+            Self::Sinks => ("monitoring__list_sinks", json!({}), sinks),
             Self::Test { severity, seconds } => {
-                ("test_alert", json!({ "severity": word(severity), "seconds": seconds }), id)
+                ("monitoring__test_alert", json!({ "severity": word(severity), "seconds": seconds }), id)
             }
-        })
+        };
+        Ok(Call { tool, arguments, show })
     }
 }
 
@@ -153,15 +146,6 @@ fn matcher(text: &str) -> Result<Value, Fault> {
 
 fn id(answer: &Value) -> Result<(), Fault> {
     output::line(&output::cell(&answer["id"]))
-}
-
-fn rows(list: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
-    list.as_array().into_iter().flatten().map(row).collect()
-}
-
-/// A moment in milliseconds since the Unix epoch, or nothing.
-fn moment(value: &Value) -> String {
-    value.as_i64().map_or_else(|| "-".into(), timestamp)
 }
 
 fn alerts(answer: &Value) -> Result<(), Fault> {

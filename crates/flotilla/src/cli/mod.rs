@@ -14,10 +14,13 @@ mod generate;
 mod health;
 mod init;
 mod logs;
+mod market;
 mod mcp;
 mod open;
 mod output;
+mod risk;
 mod server;
+mod shown;
 mod status;
 mod task;
 mod token;
@@ -91,6 +94,10 @@ pub enum Command {
     Workflow(workflow::Workflow),
     /// Look at alerts, say that somebody knows, keep them quiet
     Alert(alert::Alert),
+    /// Look at opportunities, pools, prices and gas
+    Market(market::Market),
+    /// Look at limits, exposure and profit; stop and resume trading
+    Risk(risk::Risk),
     /// Search and follow log lines
     Logs(logs::Logs),
     /// Restart a service
@@ -173,6 +180,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
                 Command::Agent(command) => command.run(global).await,
                 Command::Task(command) => command.run(global).await,
                 Command::Alert(command) => command.run(global).await,
+                Command::Market(command) => command.run(global).await,
+                Command::Risk(command) => command.run(global).await,
                 Command::Workflow(command) => command.run(global).await,
                 Command::Logs(command) => command.run(global).await,
                 Command::Token(command) => command.run(global).await,

@@ -4,13 +4,14 @@ use expect_test::expect_file;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::harness::{Fleet, Home, LIMIT, Ran};
+use crate::harness::{Fleet, Home, LIMIT, Ran, tools, wait_for};
 
 /// What a command printed, without what differs between two runs: places, times, keys.
 fn steady(home: &Home, text: &str) -> String {
-    const VARIES: [(&str, &str); 7] = [
+    const VARIES: [(&str, &str); 8] = [
         (r"127\.0\.0\.1:\d+", "ADDRESS"),
         (r"flt_[\w-]{43}", "KEY"),
+        (r"\b\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
         (r"\b[0-9a-f]{64}$", "HASH"),
         (r"\b\d+ (s ago|s|µs|rows|topics|types|lines|instances|values)\b", "N $1"),
         // The place of a row: the fleet's own calls are in the trail too.
@@ -189,4 +190,56 @@ fn later_layers_win_and_files_may_hold_values() {
     assert_eq!(explain("fleet.data_dir"), "environment variable FLOTILLA_DATA_DIR");
     let moved = home.cli(&["--data-dir", "elsewhere", "config", "explain", "fleet.data_dir", "--json"]).json();
     assert_eq!((&moved["origin"], &moved["value"]), (&"flag --data-dir".into(), &"elsewhere".into()));
+}
+
+/// What `market` and `risk` show of a fleet: commands that change something, and what they then show.
+#[test]
+fn the_market_and_the_risks_are_looked_at_and_trading_is_stopped_and_resumed() {
+    let fleet = Fleet::plain();
+    let commands: [&[&str]; 15] = [
+        &["risk", "status"],
+        &["risk", "exposure"],
+        &["risk", "set", "daily_loss_max=100", "slippage_max_bps=50", "--reason", "a quiet night"],
+        &["risk", "set", "daily_loss=100", "--reason", "x"],
+        &["risk", "limits"],
+        &["risk", "pnl", "--by", "strategy", "--from", "2026-01-01", "--to", "2026-01-31"],
+        &["risk", "halt", "--reason", "the oracle is wrong"],
+        &["risk", "state", "halted", "--reason", "x"],
+        &["risk", "resume", "--reason", "it is right again"],
+        &["risk", "halt"],
+        &["market", "opportunities"],
+        &["market", "route", "WETH", "USDC", "1000"],
+        &["market", "price", "ETHUSD"],
+        &["market", "gas"],
+        &["market", "spreads", "--limit", "0"],
+    ];
+    expect_file!["golden/market_and_risk.txt"].assert_eq(&transcript(&fleet.home, commands));
+    let json = |arguments: &[&str]| fleet.cli(&[arguments, &["--json"]].concat()).json();
+    assert_eq!(json(&["risk", "limits"])["limits"]["daily_loss_max"], "100");
+    assert_eq!(json(&["risk", "status"])["states"]["on"], false);
+}
+
+#[test]
+fn the_market_of_a_sandbox_is_shown() {
+    let Some(()) = tools::anvil() else { return };
+    let fleet = Fleet::start(&[], "[chain.sandbox]\ntrader_ms = 0\ntrades = false\n");
+    wait_for("the pools are read", LIMIT, || (fleet.cli(&["market", "pools"]).code == Some(0)).then_some(()));
+    let table = |arguments: &[&str], head: &str| {
+        let shown = fleet.cli(&[&["market"], arguments].concat()).ok();
+        let lines: Vec<&str> = shown.lines().collect();
+        let place = lines.iter().position(|line| line.starts_with(head));
+        let rows = place.map_or(&[][..], |place| &lines[place + 1..]);
+        assert!(!rows.is_empty(), "{arguments:?} shows no row under {head}:\n{shown}");
+        rows.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>()
+    };
+    let cycles = table(&["opportunities", "--all", "3"], "OPPORTUNITY");
+    assert!(cycles.len() <= 3 && cycles[0].contains(" > "), "a cycle goes through pools: {cycles:?}");
+    let pools = table(&["pools", "WETH"], "POOL");
+    assert!(pools.iter().all(|row| row.starts_with("0x") && row.contains("WETH")), "{pools:?}");
+    let way = table(&["route", "WETH", "USDC", "1000000000000000000"], "SHARE");
+    assert!(way.iter().all(|row| row.contains("0x")), "{way:?}");
+    table(&["spreads"], "PAIR");
+    table(&["gas"], "PERCENTILE");
+    let out = fleet.cli(&["market", "route", "WETH", "USDC", "1000000000000000000"]).ok();
+    assert!(out.contains(" USDC for 1 WETH\n"), "{out}");
 }
