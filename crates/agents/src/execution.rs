@@ -88,12 +88,18 @@ struct Tally {
 
 impl Execution {
     async fn trade(self: Arc<Self>, hands: Hands) -> Result<String, Fault> {
-        let strategies = hands.call(LIST_STRATEGIES, &ListStrategiesRequest {}).await?;
-        if !strategies.strategies.iter().any(|one| one.name == STRATEGY && one.state.running) {
+        // All at once: each takes its time, and a block leaves little.
+        let scan = ScanRequest { funding: None, min_net: None, limit: LOOKED_AT };
+        let open = HistoryRequest { open: true, ..HistoryRequest::default() };
+        let (strategies, scan, open) = tokio::join!(
+            hands.call(LIST_STRATEGIES, &ListStrategiesRequest {}),
+            hands.call(SCAN_OPPORTUNITIES, &scan),
+            hands.call(HISTORY, &open),
+        );
+        if !strategies?.strategies.iter().any(|one| one.name == STRATEGY && one.state.running) {
             return Ok(format!("{STRATEGY} is not started"));
         }
-        let scan = ScanRequest { funding: None, min_net: None, limit: LOOKED_AT };
-        let scan = match hands.call(SCAN_OPPORTUNITIES, &scan).await {
+        let scan = match scan {
             Ok(scan) => scan,
             // Where there is no chain, or its pools are not read yet, there is nothing to do.
             Err(fault) if matches!(fault.code, Code::NotConfigured | Code::Unavailable) => return Ok(fault.message),
@@ -102,7 +108,7 @@ impl Execution {
         if scan.take_together.is_empty() {
             return Ok("no opportunity".into());
         }
-        let open = hands.call(HISTORY, &HistoryRequest { open: true, ..HistoryRequest::default() }).await?;
+        let open = open?;
         // What is in a block is in the pools' state already, though it may still leave the chain.
         let waiting = open.submissions.iter().filter(|one: &&IntentView| one.transaction.is_none());
         let mut busy: BTreeSet<Address> = waiting.flat_map(|one| one.pools.clone()).collect();

@@ -21,10 +21,31 @@ const V3_FEES: [u64; 4] = [100, 500, 3_000, 10_000];
 
 /// Most assets whose lenders are kept.
 const KEPT_MAX: usize = 256;
+/// Most answers of factories that are kept.
+const PLACES_MAX: usize = 8_192;
+/// After so many blocks a factory that had no pool is asked again.
+const ABSENT_BLOCKS: u64 = 100;
 
-/// What was last read, by asset.
+/// What was last read, by asset, and where the pools of factories are.
 #[derive(Default)]
-pub(crate) struct Lent(Mutex<HashMap<Address, Kept>>);
+pub(crate) struct Lent {
+    markets: Mutex<HashMap<Address, Kept>>,
+    places: Mutex<HashMap<Asked, Place>>,
+}
+
+/// What a factory was asked for: a pool of two tokens, and of a fee where it has several. The sandbox that it is of.
+type Asked = (Address, [Address; 2], Option<u64>, Option<Hash>);
+
+/// Where a pool is: once it is there, it stays there.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Nowhere, where there is none.
+    pool: Address,
+    /// The first of its two tokens.
+    first: Address,
+    /// The block at which that was read.
+    block: u64,
+}
 
 struct Kept {
     market: FlashMarket,
@@ -35,17 +56,31 @@ struct Kept {
 impl Lent {
     fn find(&self, node: &Node, asset: Address, blocks_old_max: u64) -> Option<FlashMarket> {
         let newest = node.head()?.number;
-        let (kept, origin) = (self.0.lock(), node.origin());
+        let (kept, origin) = (self.markets.lock(), node.origin());
         let fits = |kept: &&Kept| kept.origin == origin && kept.market.block_number.abs_diff(newest) <= blocks_old_max;
         kept.get(&asset).filter(fits).map(|kept| kept.market.clone())
     }
 
     fn keep(&self, node: &Node, asset: Address, market: FlashMarket) {
-        let mut kept = self.0.lock();
+        let mut kept = self.markets.lock();
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
         kept.insert(asset, Kept { market, origin: node.origin() });
+    }
+
+    /// Where a pool is, if that is known: not there for so many blocks only.
+    fn place(&self, asked: &Asked, block: u64, absent_blocks: u64) -> Option<Place> {
+        let known = self.places.lock().get(asked).copied()?;
+        (!known.pool.is_zero() || known.block.abs_diff(block) < absent_blocks).then_some(known)
+    }
+
+    fn keep_place(&self, asked: Asked, place: Place) {
+        let mut places = self.places.lock();
+        if places.len() >= PLACES_MAX {
+            places.clear();
+        }
+        places.insert(asked, place);
     }
 }
 
@@ -55,15 +90,17 @@ pub(crate) async fn read(node: &Node, asset: Address, blocks_old_max: u64) -> Re
     {
         return Ok(market);
     }
-    let market = read_now(node, asset).await?;
+    // Who wants it as it is now wants new pools too.
+    let market = read_now(node, asset, if blocks_old_max == 0 { 0 } else { ABSENT_BLOCKS }).await?;
     node.lent.keep(node, asset, market.clone());
     Ok(market)
 }
 
-async fn read_now(node: &Node, asset: Address) -> Result<FlashMarket> {
+async fn read_now(node: &Node, asset: Address, absent_blocks: u64) -> Result<FlashMarket> {
     let lenders = lenders(node).await?;
     let at = node.height(BlockId::Latest).await?;
-    let reader = Reader { node, asset, at: BlockId::Number(at), counters: &lenders.counters };
+    let counters = &lenders.counters;
+    let reader = Reader { node, asset, at: BlockId::Number(at), height: at, absent_blocks, counters };
     if node.code(asset, reader.at).await?.is_empty() {
         return Err(Fault::not_found(format!("no contract at {asset}"))
             .hint("give an ERC-20 token's address; wrapped for the native coin"));
@@ -99,6 +136,10 @@ struct Reader<'a> {
     node: &'a Node,
     asset: Address,
     at: BlockId,
+    /// The same block.
+    height: u64,
+    /// For how many blocks a factory that had no pool is believed.
+    absent_blocks: u64,
     /// Tokens that the asset is most likely paired with.
     counters: &'a [Address],
 }
@@ -183,16 +224,12 @@ impl Reader<'_> {
     async fn uniswap_v3(&self, factory: Address) -> Result<Vec<FlashSource>> {
         let pools = self.partners().flat_map(|counter| V3_FEES.map(|fee| (counter, fee)));
         let sources = join_all(pools.map(|(counter, fee)| async move {
-            let args = [json!(self.asset), json!(counter), json!(fee)];
-            let pool = self.address(factory, "getPool(address,address,uint24)(address)", &args).await?;
-            if pool.is_zero() {
-                return Ok(None);
-            }
+            let Some(place) = self.place(factory, counter, Some(fee)).await? else { return Ok(None) };
             Ok(Some(FlashSource {
                 provider: "uniswap-v3".into(),
-                contract: pool,
+                contract: place.pool,
                 paired_with: Some(counter),
-                liquidity: self.held(pool).await?,
+                liquidity: self.held(place.pool).await?,
                 fee: FeeRule::MillionthsUp { millionths: fee },
             }))
         }));
@@ -201,19 +238,12 @@ impl Reader<'_> {
 
     async fn pairs(&self, name: &str, factory: Address, per_mille: u64) -> Result<Vec<FlashSource>> {
         let sources = join_all(self.partners().map(|counter| async move {
-            let args = [json!(self.asset), json!(counter)];
-            let pair = self.address(factory, "getPair(address,address)(address)", &args).await?;
-            if pair.is_zero() {
-                return Ok(None);
-            }
-            let (first, reserves) = tokio::try_join!(
-                self.address(pair, "token0()(address)", &[]),
-                self.view(pair, "getReserves()(uint112,uint112,uint32)", &[])
-            )?;
-            let reserve: Amount = read_as(&reserves, usize::from(first != self.asset), "getReserves")?;
+            let Some(place) = self.place(factory, counter, None).await? else { return Ok(None) };
+            let reserves = self.view(place.pool, "getReserves()(uint112,uint112,uint32)", &[]).await?;
+            let reserve: Amount = read_as(&reserves, usize::from(place.first != self.asset), "getReserves")?;
             Ok(Some(FlashSource {
                 provider: name.into(),
-                contract: pair,
+                contract: place.pool,
                 paired_with: Some(counter),
                 // A pair refuses to lend its whole reserve.
                 liquidity: Amount(reserve.saturating_sub(U256::ONE)),
@@ -221,6 +251,27 @@ impl Reader<'_> {
             }))
         }));
         sources.await.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Where the factory's pool of the asset and another token is, if there is one.
+    async fn place(&self, factory: Address, counter: Address, fee: Option<u64>) -> Result<Option<Place>> {
+        let asked = (factory, [self.asset, counter], fee, self.node.origin());
+        let lent = &self.node.lent;
+        if let Some(known) = lent.place(&asked, self.height, self.absent_blocks) {
+            return Ok(Some(known).filter(|place| !place.pool.is_zero()));
+        }
+        let (asset, counter) = (json!(self.asset), json!(counter));
+        let pool = match fee {
+            Some(fee) => {
+                self.address(factory, "getPool(address,address,uint24)(address)", &[asset, counter, json!(fee)]).await?
+            }
+            None => self.address(factory, "getPair(address,address)(address)", &[asset, counter]).await?,
+        };
+        let first =
+            if pool.is_zero() { Address::default() } else { self.address(pool, "token0()(address)", &[]).await? };
+        let place = Place { pool, first, block: self.height };
+        lent.keep_place(asked, place);
+        Ok(Some(place).filter(|place| !place.pool.is_zero()))
     }
 
     fn partners(&self) -> impl Iterator<Item = Address> {
@@ -232,4 +283,29 @@ fn read_as<T: serde::de::DeserializeOwned>(values: &[Value], at: usize, function
     let value = values.get(at).cloned().unwrap_or_default();
     serde_json::from_value(value)
         .map_err(|error| Fault::upstream(format!("{function} answered something else: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_is_there_stays_and_one_that_is_not_is_looked_for_again() {
+        let lent = Lent::default();
+        let [factory, asset, counter, pool] = [1, 2, 3, 4].map(|byte| Address(RawAddress::repeat_byte(byte)));
+        let asked: Asked = (factory, [asset, counter], Some(500), None);
+        let pool_of = |block| lent.place(&asked, block, ABSENT_BLOCKS).map(|place| place.pool);
+        assert_eq!(pool_of(7), None);
+        lent.keep_place(asked, Place { pool: Address::default(), first: Address::default(), block: 7 });
+        assert_eq!(pool_of(7 + ABSENT_BLOCKS - 1), Some(Address::default()));
+        assert_eq!(pool_of(7 + ABSENT_BLOCKS), None);
+        assert!(lent.place(&asked, 7, 0).is_none(), "who wants it as it is now believes no absence");
+        lent.keep_place(asked, Place { pool, first: asset, block: 8 });
+        assert_eq!(pool_of(u64::MAX), Some(pool));
+        let elsewhere = (factory, [asset, counter], Some(500), Some(Hash::default()));
+        assert!(
+            lent.place(&elsewhere, 8, ABSENT_BLOCKS).is_none(),
+            "a sandbox that was made anew has pools of its own"
+        );
+    }
 }

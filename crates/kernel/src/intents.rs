@@ -228,15 +228,17 @@ impl Engine {
 
     /// Simulates and writes down.
     async fn admit(&self, request: Request) -> Result<Intent> {
-        let simulation = self.simulate(&request).await?;
+        let (simulation, mut ground) = tokio::try_join!(self.simulate(&request), self.nonce_ground(&request))?;
         for _ in 0..TRIES_MAX {
             let mut intent = self.intent(&request, &simulation);
-            let mut given = None;
-            if !request.paper {
-                let expect = self.nonce_given().await?;
-                self.give_nonce(&mut intent, expect).await?;
-                given = Some(expect);
+            let given = match ground.take() {
+                None => self.nonce_ground(&request).await?,
+                known => known,
+            };
+            if let Some(ground) = &given {
+                self.give_nonce(&mut intent, ground)?;
             }
+            let given = given.map(|ground| ground.expect);
             let also = self.parts.gate.admit(&intent, &simulation.0).await?;
             if self.create(&intent, given, also).await? {
                 self.tell(None, &intent).await;
@@ -249,20 +251,30 @@ impl Engine {
         Err(Fault::conflict("too many intents of this wallet are begun at once").hint("try again"))
     }
 
+    /// What an intent's nonce stands on; nothing for what is only pretended.
+    async fn nonce_ground(&self, request: &Request) -> Result<Option<Ground>> {
+        if request.paper {
+            return Ok(None);
+        }
+        let expect = self.nonce_given().await?;
+        // Before the chain is asked: what has left these by then is in its number.
+        let open = self.list_open().await?;
+        let first = if expect == Expect::Absent { BlockId::Pending } else { BlockId::Latest };
+        let used = self.parts.chain.nonce(self.parts.wallet, first).await?;
+        Ok(Some(Ground { expect, open, used }))
+    }
+
     /// Gives an intent its nonce.
     ///
     /// A dropped intent's transaction may come back. So that the one that has its nonce now cannot be taken for it, not even if it does the
     /// same, its bytes are made to differ: by a unit of gas.
-    async fn give_nonce(&self, intent: &mut Intent, expect: Expect) -> Result<()> {
-        let open = self.list_open().await?;
+    fn give_nonce(&self, intent: &mut Intent, Ground { open, used, .. }: &Ground) -> Result<()> {
         if open.len() >= self.parts.policy.open_max {
             let what = format!("{} intents of this wallet are open", self.parts.policy.open_max);
             return Err(Fault::new(Code::RateLimited, what).hint("wait until some have ended"));
         }
-        let first = if expect == Expect::Absent { BlockId::Pending } else { BlockId::Latest };
-        let used = self.parts.chain.nonce(self.parts.wallet, first).await?;
         let held = open.iter().filter(|other| other.holds_nonce()).filter_map(|other| other.nonce).collect();
-        let nonce = lowest_free(used, &held);
+        let nonce = lowest_free(*used, &held);
         intent.nonce = Some(nonce);
         let limits: Vec<u64> =
             open.iter().filter(|other| other.nonce == Some(nonce)).map(|other| other.gas_limit).collect();
@@ -368,6 +380,16 @@ fn check(request: &Request) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What a nonce is given on.
+struct Ground {
+    /// That none was given since this was read.
+    expect: Expect,
+    /// The wallet's intents that something may still happen to.
+    open: Vec<Intent>,
+    /// How many the chain has used.
+    used: u64,
 }
 
 /// The intent of a key that is asked for again.

@@ -113,3 +113,29 @@ async fn a_lender_that_is_none_is_told_as_unread_and_hides_no_other() {
     unread.sort();
     assert_eq!(unread, ["aave-v3", "balancer-v2"]);
 }
+
+/// How often functions of contracts were called.
+fn calls(sandbox: &Sandbox) -> u64 {
+    let figures = sandbox.world.metrics.render();
+    let of_calls = |line: &&str| line.starts_with("flotilla_rpc_seconds_count") && line.contains("\"eth_call\"");
+    let count = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64;
+    figures.lines().filter(of_calls).map(count).sum()
+}
+
+#[tokio::test]
+async fn factories_are_not_asked_again_where_their_pools_are() {
+    let Some(sandbox) = sandbox() else { return };
+    let weth = sandbox.at("weth").await;
+    let before = calls(&sandbox);
+    let first = sandbox.node.flash_sources(weth, 0).await.unwrap();
+    sandbox.anvil("anvil_mine", json!(["0x2"])).await;
+    // What is kept is of a block that is too old, once the new ones are seen.
+    while sandbox.node.head().is_none_or(|head| head.number < first.block_number + 2) {
+        sandbox.node.height(BlockId::Latest).await.unwrap();
+    }
+    let between = calls(&sandbox);
+    let second = sandbox.node.flash_sources(weth, 1).await.unwrap();
+    let (once, again) = (between - before, calls(&sandbox) - between);
+    assert_eq!(first.sources, second.sources);
+    assert!(again > 0 && again * 2 < once, "{once} calls, then {again}");
+}
