@@ -1,10 +1,12 @@
 //! Text compared, and searched by regular expressions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use mcp::prelude::*;
 use regex::{Captures, Regex, RegexBuilder};
-use similar::{ChangeTag, TextDiff};
+use similar::algorithms::{Capture, Compact, Replace, myers};
+use similar::udiff::UnifiedHunkHeader;
+use similar::{DiffOp, DiffTag, diff_ratio, group_diff_ops};
 
 use super::Utilities;
 use super::encodings::TEXT_MAX;
@@ -165,22 +167,54 @@ fn compare(request: &DiffRequest) -> Result<DiffResponse, Fault> {
     if *context > 1_000 {
         return Err(Fault::invalid(format!("context is {context}")).hint("at most 1,000"));
     }
-    let mut differ = TextDiff::configure();
-    // Past its time the diff is still right, if longer than it need be.
-    if let Some(ends) = ends() {
-        differ.deadline(ends);
-    }
-    let diff = differ.diff_lines(before.as_str(), after.as_str());
-    let count = |tag| diff.iter_all_changes().filter(|change| change.tag() == tag).count();
+    let (old, new): (Vec<&str>, Vec<&str>) =
+        (before.split_inclusive('\n').collect(), after.split_inclusive('\n').collect());
+    let ops = differences(&old, &new);
+    let count =
+        |lines: fn(&DiffOp) -> usize| -> usize { ops.iter().filter(|op| op.tag() != DiffTag::Equal).map(lines).sum() };
+    let (added, removed) = (count(|op| op.new_range().len()), count(|op| op.old_range().len()));
+    let similarity = diff_ratio(&ops, old.len(), new.len());
     let same = before == after;
-    let text = diff.unified_diff().context_radius(*context).header(before_name, after_name).to_string();
-    Ok(DiffResponse {
-        same,
-        diff: if same { String::new() } else { text },
-        added: count(ChangeTag::Insert),
-        removed: count(ChangeTag::Delete),
-        similarity: diff.ratio(),
-    })
+    let mut diff = String::new();
+    if !same {
+        diff = format!("--- {before_name}\n+++ {after_name}\n");
+        for hunk in group_diff_ops(ops, *context) {
+            diff.push_str(&format!("{}\n", UnifiedHunkHeader::new(&hunk)));
+            hunk.iter().for_each(|op| unified(op, &old, &new, &mut diff));
+        }
+    }
+    Ok(DiffResponse { same, diff, added, removed, similarity })
+}
+
+/// What makes one list of lines of another. Lines are compared by numbers: the algorithm, of which there is a copy for every type, is there once.
+fn differences<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<DiffOp> {
+    let mut numbers: HashMap<&'a str, usize> = HashMap::new();
+    let mut numbered = |lines: &[&'a str]| -> Vec<usize> {
+        let number = |line: &&'a str| {
+            let next = numbers.len();
+            *numbers.entry(line).or_insert(next)
+        };
+        lines.iter().map(number).collect()
+    };
+    let (old, new) = (numbered(old), numbered(new));
+    let mut found = Compact::new(Replace::new(Capture::new()), &old[..], &new[..]);
+    // Past its time what is found is still right, if longer than it need be.
+    let Ok(()) = myers::diff_deadline(&mut found, &old[..], 0..old.len(), &new[..], 0..new.len(), ends());
+    found.into_inner().into_inner().into_ops()
+}
+
+/// A change as `patch` reads it: what goes before what comes.
+fn unified(op: &DiffOp, old: &[&str], new: &[&str], text: &mut String) {
+    let same = op.tag() == DiffTag::Equal;
+    let gone = old[op.old_range()].iter().map(|line| (if same { ' ' } else { '-' }, line));
+    let come = new[op.new_range()].iter().filter(|_| !same).map(|line| ('+', line));
+    for (sign, line) in gone.chain(come) {
+        text.push(sign);
+        text.push_str(line);
+        if !line.ends_with('\n') {
+            text.push_str("\n\\ No newline at end of file\n");
+        }
+    }
 }
 
 fn search(request: &RegexRequest) -> Result<RegexResponse, Fault> {
