@@ -1,12 +1,14 @@
-//! All that a fleet keeps in its data folder, in one file, and back.
+//! All that a fleet keeps in its data folder and on PostgreSQL, in one file, and back.
 //!
 //! The file is a gzipped tar: `manifest.json` with the size and SHA-256 of every other entry, then those. Databases are copied by SQLite
-//! itself, each as it is at one moment, whatever is written meanwhile; the others are small files that are replaced whole. It has the fleet's keys
-//! in it, and only its owner may read it.
+//! itself, each as it is at one moment, whatever is written meanwhile; the others are small files that are replaced whole. What PostgreSQL keeps is
+//! in it as the database file that a fleet without PostgreSQL would have, read as it is at one moment too; so each kind of fleet can be made
+//! of a backup of the other. It has the fleet's keys in it, and only its owner may read it.
 //!
 //! What is not in the manifest, or not as it says, is refused before anything of a data folder is touched: see [`check`] and [`restore`].
 
 mod read;
+mod server;
 #[cfg(test)]
 mod tests;
 mod vault;
@@ -19,9 +21,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use read::{check, restore};
+
+use crate::postgres::Place;
 pub use vault::{Folder, restore_verified};
 pub use write::create;
 
+/// What a fleet keeps, and where.
+#[derive(Clone, Copy)]
+pub struct Kept<'a> {
+    /// Its data folder.
+    pub data: &'a Path,
+    /// Where its database is, when that is not in the folder.
+    pub postgres: Option<Place<'a>>,
+}
+
+/// Settings that lie in the folder, as they do in containers: they are no part of what the fleet keeps, and stay whose they are.
+const SETTINGS: &str = "flotilla.toml";
 /// The manifest's name in the file.
 const MANIFEST: &str = "manifest.json";
 /// The format this program writes and reads.

@@ -6,11 +6,15 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use kernel::{Fault, Result};
+use kernel::{Clock, Fault, Result};
 use tar::Archive;
 
-use super::{FILES_MAX, FORMAT, MANIFEST, MANIFEST_BYTES_MAX, Manifest, Sum, blocking, refused};
+use super::{
+    FILES_MAX, FORMAT, Kept, MANIFEST, MANIFEST_BYTES_MAX, Manifest, SETTINGS, Sum, blocking, refused, server,
+};
 use crate::db::sqlite::{self as db, io_fault};
+use crate::postgres::Place;
+use crate::sqlite::FILE;
 
 /// Reads a backup to its end and compares everything with its manifest; the databases are looked through.
 ///
@@ -18,33 +22,77 @@ use crate::db::sqlite::{self as db, io_fault};
 /// [`Code::InvalidArgument`](kernel::Code::InvalidArgument) when it is torn or altered, with the reason; [`Code::Unsupported`](kernel::Code::Unsupported) when a newer
 /// program made it.
 pub async fn check(backup: &Path) -> Result<Manifest> {
-    let unpacked = tempfile::tempdir().map_err(|error| io_fault(&error, "cannot make a folder to unpack in"))?;
+    // Beside it there is room for it; where temporary files are may be little.
+    let beside = backup.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let unpacked = tempfile::Builder::new().prefix(".checking-").tempdir_in(beside).or_else(|_| tempfile::tempdir());
+    let unpacked = unpacked.map_err(|error| io_fault(&error, "cannot make a folder to unpack in"))?;
     unpack(backup, unpacked.path()).await
 }
 
-/// Puts a backup into a data folder that is new or empty.
+/// Puts a backup into a data folder that is new or empty, and into a database that holds nothing.
 ///
 /// # Errors
-/// As [`check`]; [`Code::Conflict`](kernel::Code::Conflict) when the folder has something in it. It is as it was then.
-pub async fn restore(backup: &Path, data: &Path) -> Result<Manifest> {
-    if let Some(inside) = std::fs::read_dir(data).ok().and_then(|mut inside| inside.next()) {
-        let what = inside.map(|entry| entry.file_name().to_string_lossy().into_owned()).unwrap_or_default();
+/// As [`check`]; [`Code::Conflict`](kernel::Code::Conflict) when the folder or the database has something in it. It is as it was then.
+pub async fn restore(backup: &Path, into: Kept<'_>, clock: &Clock) -> Result<Manifest> {
+    let data = into.data;
+    let inside = std::fs::read_dir(data).into_iter().flatten().flatten();
+    let mut inside = inside.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    if let Some(what) = inside.find(|name| name != SETTINGS) {
         return Err(Fault::conflict(format!("{} is not empty: it has {what}", data.display()))
             .hint("restore into a new folder, or move this one away"));
     }
+    // A new folder is made beside its place, so that putting it there is one step. One that is there may be a volume, which cannot be
+    // replaced; it is filled from inside.
+    let there = data.is_dir();
     let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(|error| io_fault(&error, &format!("cannot make {}", parent.display())))?;
-    // Beside it, so that putting it in its place is one step.
+    let beside = if there { data } else { parent };
+    std::fs::create_dir_all(beside).map_err(|error| io_fault(&error, &format!("cannot make {}", beside.display())))?;
     let unpacked = tempfile::Builder::new()
         .prefix(".restoring-")
-        .tempdir_in(parent)
-        .map_err(|error| io_fault(&error, &format!("cannot write in {}", parent.display())))?;
+        .tempdir_in(beside)
+        .map_err(|error| io_fault(&error, &format!("cannot write in {}", beside.display())))?;
     let manifest = unpack(backup, unpacked.path()).await?;
-    std::fs::rename(unpacked.path(), data)
-        .map_err(|error| io_fault(&error, &format!("cannot put {} in its place", data.display())))?;
-    // It is somewhere else now, and not to be removed.
-    let _ = unpacked.keep();
+    if let Some(place) = into.postgres {
+        into_server(backup, unpacked.path(), place, clock).await?;
+    }
+    let put = if there { fill(data, unpacked.path()) } else { std::fs::rename(unpacked.path(), data) };
+    put.map_err(|error| {
+        let fault = io_fault(&error, &format!("cannot put {} in its place", data.display()));
+        if into.postgres.is_some() { fault.context("the database is restored, but") } else { fault }
+    })?;
+    if !there {
+        // It is somewhere else now, and not to be removed.
+        let _ = unpacked.keep();
+    }
     Ok(manifest)
+}
+
+/// Puts everything inside a folder into the one above it.
+fn fill(data: &Path, unpacked: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(unpacked)? {
+        let entry = entry?;
+        std::fs::rename(entry.path(), data.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Puts the database of an unpacked backup onto the server, and takes it out of the folder.
+async fn into_server(backup: &Path, unpacked: &Path, place: Place<'_>, clock: &Clock) -> Result<()> {
+    let file = unpacked.join(FILE);
+    if !file.is_file() {
+        return Err(refused(backup, format!("{FILE} is missing")));
+    }
+    server::load(&file, place, clock).await.map_err(|fault| fault.context("cannot restore into PostgreSQL"))?;
+    // What SQLite leaves beside it, and the lock of its opening.
+    for left in [FILE, "flotilla.db-wal", "flotilla.db-shm", "open.lock"] {
+        match std::fs::remove_file(unpacked.join(left)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_fault(&error, "cannot remove the copy of the database"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Unpacks a backup into an empty folder, and trusts nothing of it.

@@ -10,6 +10,10 @@ use tempfile::TempDir;
 
 use super::*;
 
+fn only(data: &Path) -> Kept<'_> {
+    Kept { data, postgres: None }
+}
+
 /// A data folder as a fleet has it, and a backup of it.
 async fn made() -> (TempDir, PathBuf, Manifest) {
     let home = tempfile::tempdir().unwrap();
@@ -22,7 +26,7 @@ async fn made() -> (TempDir, PathBuf, Manifest) {
     std::fs::write(data.join("run/1.json"), "{}").unwrap();
     let to = home.path().join("one.backup");
     // The database is open, and its newest writes are in its log only.
-    let manifest = create(&data, &to, "1.2.3", &Clock::system()).await.unwrap();
+    let manifest = create(only(&data), &to, "1.2.3", &Clock::system()).await.unwrap();
     database.close().await;
     (home, to, manifest)
 }
@@ -34,7 +38,7 @@ async fn what_was_kept_is_back_and_what_passes_is_not() {
     assert_eq!(paths, ["flotilla.db", "keys/fleet.key"]);
     assert_eq!(check(&backup).await.unwrap(), manifest);
     let again = home.path().join("again");
-    assert_eq!(restore(&backup, &again).await.unwrap(), manifest);
+    assert_eq!(restore(&backup, only(&again), &Clock::system()).await.unwrap(), manifest);
     let database = crate::sqlite::open(&crate::sqlite::Config::default(), &again, Clock::system()).await.unwrap();
     assert_eq!(database.store.get("space", "key").await.unwrap().unwrap().value, "value");
     database.close().await;
@@ -46,10 +50,10 @@ async fn what_was_kept_is_back_and_what_passes_is_not() {
 async fn a_file_that_is_there_and_a_folder_that_is_not_empty_stay_as_they_are() {
     let (home, backup, _) = made().await;
     let data = home.path().join("data");
-    let again = create(&data, &backup, "1.2.3", &Clock::system()).await.unwrap_err();
+    let again = create(only(&data), &backup, "1.2.3", &Clock::system()).await.unwrap_err();
     assert_eq!(again.code, Code::Conflict);
-    assert_eq!(restore(&backup, &data).await.unwrap_err().code, Code::Conflict);
-    let none = restore(&home.path().join("none"), &home.path().join("new")).await.unwrap_err();
+    assert_eq!(restore(&backup, only(&data), &Clock::system()).await.unwrap_err().code, Code::Conflict);
+    let none = restore(&home.path().join("none"), only(&home.path().join("new")), &Clock::system()).await.unwrap_err();
     assert_eq!(none.code, Code::NotFound);
 }
 
@@ -68,7 +72,7 @@ async fn a_torn_or_altered_backup_is_refused_wherever_it_is() {
         // The head of a gzip file says things that nobody needs, as the time it was made.
         if place >= 10 {
             let new = home.path().join("new");
-            match restore(&bad, &new).await {
+            match restore(&bad, only(&new), &Clock::system()).await {
                 // It may say that it is of another format, too.
                 Err(fault) => {
                     let refused = matches!(fault.code, Code::InvalidArgument | Code::Unsupported);

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use kernel::clock::timestamp;
 use kernel::vault::{Backup, Contents, Restored, Vault};
-use kernel::{Clock, Fault, Result, UnixMs};
+use kernel::{Clock, Fault, Result, Secret, UnixMs};
 
-use super::{Manifest, check, create, restore};
+use super::{Kept, Manifest, check, create, restore};
 use crate::db::sqlite::io_fault;
+use crate::postgres::Place;
 use crate::sqlite;
 
 /// The folder of backups, in the data folder.
@@ -28,12 +29,37 @@ pub struct Folder {
     version: &'static str,
     store: sqlite::Config,
     clock: Clock,
+    postgres: Option<Login>,
+}
+
+/// A [`Place`] that is kept.
+#[derive(Clone)]
+struct Login {
+    url: Secret,
+    password: Option<Secret>,
+}
+
+impl Login {
+    fn place(&self) -> Place<'_> {
+        Place { url: self.url.expose(), password: self.password.as_ref().map(Secret::expose) }
+    }
 }
 
 impl Folder {
     /// Those of `data`, made by this `version` of the program; what is restored is looked at with the settings `store`.
     pub fn new(data: &Path, version: &'static str, store: sqlite::Config, clock: Clock) -> Self {
-        Self { data: data.to_owned(), version, store, clock }
+        Self { data: data.to_owned(), version, store, clock, postgres: None }
+    }
+
+    /// Those of a fleet whose database is there.
+    #[must_use]
+    pub fn on_postgres(self, place: Place<'_>) -> Self {
+        let login = Login { url: Secret::new(place.url), password: place.password.map(Secret::new) };
+        Self { postgres: Some(login), ..self }
+    }
+
+    fn kept(&self) -> Kept<'_> {
+        Kept { data: &self.data, postgres: self.postgres.as_ref().map(Login::place) }
     }
 
     fn folder(&self) -> PathBuf {
@@ -96,7 +122,7 @@ impl Vault for Folder {
         make_private(&self.folder())?;
         let time: String = timestamp(self.clock.now_ms()).chars().filter(|c| !"-:.".contains(*c)).collect();
         let name = format!("flotilla-{time}{ENDING}");
-        let manifest = create(&self.data, &self.file(&name)?, self.version, &self.clock).await?;
+        let manifest = create(self.kept(), &self.file(&name)?, self.version, &self.clock).await?;
         for old in listed(&self.folder())?.into_iter().filter(|backup| backup.name != name).skip(keep.max(1) - 1) {
             if let Err(error) = fs::remove_file(self.folder().join(&old.name)) {
                 tracing::warn!(%error, backup = old.name, "an old backup could not be removed");
@@ -118,23 +144,25 @@ impl Vault for Folder {
         make_private(&self.data.join(RESTORED))?;
         let time: String = timestamp(self.clock.now_ms()).chars().filter(|c| !"-:.".contains(*c)).collect();
         let data = self.data.join(RESTORED).join(format!("{}-{time}", name.trim_end_matches(ENDING)));
-        let (manifest, audit_rows) = restore_verified(&file, &data, &self.store, self.clock.clone()).await?;
+        // A folder by itself: the database that the fleet is on now stays as it is.
+        let into = Kept { data: &data, postgres: None };
+        let (manifest, audit_rows) = restore_verified(&file, into, &self.store, self.clock.clone()).await?;
         Ok(Restored { contents: contents(name, &manifest), data_dir: data.display().to_string(), audit_rows })
     }
 }
 
-/// Puts a backup into a data folder that is new or empty, and verifies the audit trail in it: how many rows it has.
+/// Puts a backup into what is new or empty, and verifies the audit trail there: how many rows it has.
 ///
 /// # Errors
 /// As [`restore`]; [`Code::Conflict`](kernel::Code::Conflict) when the trail does not fit.
 pub async fn restore_verified(
     backup: &Path,
-    data: &Path,
+    into: Kept<'_>,
     store: &sqlite::Config,
     clock: Clock,
 ) -> Result<(Manifest, u64)> {
-    let manifest = restore(backup, data).await?;
-    let database = sqlite::open(store, data, clock).await?;
+    let manifest = restore(backup, into, &clock).await?;
+    let database = crate::open(store, into.postgres, into.data, clock).await?;
     let audit = database.audit.verify().await;
     database.close().await;
     let audit = audit?;

@@ -10,11 +10,12 @@ use flate2::write::GzEncoder;
 use kernel::{Clock, Fault, Result};
 use tar::{Builder, Header};
 
-use super::{Entry, FILES_MAX, FORMAT, MANIFEST, Manifest, Sum, blocking};
+use super::{Entry, FILES_MAX, FORMAT, Kept, MANIFEST, Manifest, Sum, blocking, server};
 use crate::db::sqlite::{self as db, io_fault};
+use crate::sqlite::FILE;
 
-/// Folders whose content says what runs at the moment, and those that are backups and what was made of them.
-const PASSING: [&str; 3] = ["run", super::vault::BACKUPS, super::vault::RESTORED];
+/// What says what runs at the moment, what are backups and what was made of them, and what is not the fleet's.
+const PASSING: [&str; 4] = ["run", super::vault::BACKUPS, super::vault::RESTORED, super::SETTINGS];
 /// Endings of files that belong to whoever has them open.
 const OPEN: [&str; 4] = ["lock", "-wal", "-shm", ".new"];
 
@@ -24,12 +25,13 @@ struct Source {
     copy: PathBuf,
 }
 
-/// Makes a backup of a data folder that may be in use, at `to`, where no file may be.
+/// Makes a backup of what a fleet keeps, which may be in use, at `to`, where no file may be.
 ///
 /// # Errors
 /// [`Code::Conflict`](kernel::Code::Conflict) when there is a file; [`Code::Unavailable`](kernel::Code::Unavailable) when something cannot be read or written: what
 /// was written of it is removed.
-pub async fn create(data: &Path, to: &Path, version: &str, clock: &Clock) -> Result<Manifest> {
+pub async fn create(kept: Kept<'_>, to: &Path, version: &str, clock: &Clock) -> Result<Manifest> {
+    let data = kept.data;
     if to.exists() {
         return Err(Fault::conflict(format!("{} is there already", to.display())).hint("name another file"));
     }
@@ -44,9 +46,16 @@ pub async fn create(data: &Path, to: &Path, version: &str, clock: &Clock) -> Res
     if paths.len() > FILES_MAX {
         return Err(Fault::too_large(format!("{} has more than {FILES_MAX} files", data.display())));
     }
+    let mut sources = Vec::with_capacity(paths.len() + 1);
+    if let Some(place) = kept.postgres {
+        // One that lies in the folder is of before the fleet moved to PostgreSQL.
+        paths.retain(|path| path != FILE);
+        let copy = staging.path().join(FILE);
+        server::save(place, &copy, clock).await.map_err(|fault| fault.context("cannot copy the database"))?;
+        sources.push(Source { path: FILE.into(), copy });
+    }
     // The databases before what others go by: what the rest has seen more of, is caught up with.
     paths.sort_by_key(|path| (!is_database(path), path.clone()));
-    let mut sources = Vec::with_capacity(paths.len());
     for (number, path) in paths.into_iter().enumerate() {
         let (from, copied) = (data.join(&path), staging.path().join(number.to_string()));
         if !from.exists() {

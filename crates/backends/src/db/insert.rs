@@ -25,7 +25,7 @@ impl Insert {
         Self::of(false, table, columns, then)
     }
 
-    fn of(numbered: bool, table: &str, columns: &str, then: &str) -> Self {
+    pub(super) fn of(numbered: bool, table: &str, columns: &str, then: &str) -> Self {
         let width = columns.split(',').count();
         // Numbered placeholders are what every other statement has; but SQLite looks a numbered one up by walking over all those before
         // it, and here are hundreds. PostgreSQL knows no others.

@@ -10,10 +10,11 @@ pub(crate) mod postgres;
 mod reach;
 mod sql;
 pub(crate) mod sqlite;
+mod transaction;
+pub(crate) mod transfer;
 
 use std::sync::Arc;
 
-use connections::Taken;
 pub(crate) use insert::Insert;
 use kernel::{Clock, Fault, Result};
 use sql::Answer;
@@ -28,6 +29,9 @@ pub(crate) enum Part {
     Queue = 3,
     Audit = 4,
 }
+
+/// How many parts there are.
+const PARTS: usize = 5;
 
 /// An open database, as one part uses it. Cloning shares it.
 #[derive(Clone)]
@@ -68,6 +72,14 @@ impl Db {
         }
     }
 
+    /// Begins a transaction that sees what there is now, whatever others write meanwhile.
+    async fn snapshot(&self) -> Result<Tx> {
+        match &self.kind {
+            Kind::Sqlite(file) => file.begin().await.map(Tx::Sqlite),
+            Kind::Postgres(server) => server.snapshot().await.map(Tx::Postgres),
+        }
+    }
+
     /// For a write that is one statement, and so a transaction by itself.
     pub(crate) fn writer(&self) -> On<'_> {
         On::Writer(self)
@@ -92,10 +104,14 @@ impl Db {
     }
 }
 
+/// What both databases say of a place in a transaction.
+const MARK: &str = "SAVEPOINT mark";
+const BACK: &str = "ROLLBACK TO SAVEPOINT mark";
+
 /// A transaction. Dropped without [`Tx::commit`], nothing of it was.
 pub(crate) enum Tx {
-    Sqlite(Taken),
-    Postgres(postgres::Transaction),
+    Sqlite(sqlite::Taken),
+    Postgres(transaction::Transaction),
 }
 
 impl Tx {
@@ -105,6 +121,26 @@ impl Tx {
             Self::Sqlite(tx) => tx.commit().await.map_err(sqlite::fault),
             Self::Postgres(tx) => tx.commit().await,
         }
+    }
+
+    /// Marks a place that can be gone back to, also when a statement after it fails.
+    pub(crate) async fn mark(&mut self) -> Result<()> {
+        match self {
+            Self::Sqlite(tx) => tx.batch(MARK).await.map_err(sqlite::fault),
+            Self::Postgres(tx) => tx.mark().await,
+        }
+    }
+
+    /// Undoes what came after the mark, and goes on from there.
+    pub(crate) async fn back(&mut self) -> Result<()> {
+        match self {
+            Self::Sqlite(tx) => tx.batch(BACK).await.map_err(sqlite::fault),
+            Self::Postgres(tx) => tx.back().await,
+        }
+    }
+
+    fn numbers_placeholders(&self) -> bool {
+        matches!(self, Self::Postgres(_))
     }
 
     /// Runs several statements that have no values.

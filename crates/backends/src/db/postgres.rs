@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use kernel::backoff::Backoff;
 use kernel::{Clock, Code, Fault, Result};
-use sqlx::pool::PoolConnectionMetadata;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Postgres};
-use tokio::time::Instant;
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
+use super::connections::Connections;
 use super::reach::Reach;
 use super::sql::{Answer, Statement};
-use super::{Part, Tx};
+use super::transaction::{Transaction, Used};
+use super::{PARTS, Part, Tx};
 
 /// How long a free connection is waited for.
 const ACQUIRE_TIME: Duration = Duration::from_secs(5);
@@ -48,12 +50,16 @@ pub(crate) struct Opening<'a> {
     pub(crate) readers: u32,
     /// The schema's versions, oldest first. What stands there never changes; a change is a new version.
     pub(crate) schema: &'static [&'static str],
+    /// Whether to bring the schema up to date; otherwise one that is not is refused.
+    pub(crate) migrate: bool,
 }
 
 /// An open database.
 pub(crate) struct Server {
-    writers: PgPool,
-    readers: PgPool,
+    writers: Arc<Connections<PgConnection>>,
+    readers: Arc<Connections<PgConnection>>,
+    /// Whose turn it is in this process, by part: who would wait on the server for another of ours waits here, and takes no connection for it.
+    turns: [Arc<Mutex<()>>; PARTS],
     reach: Arc<Reach>,
     version: String,
 }
@@ -64,19 +70,10 @@ impl Server {
         let options = options(opening)?;
         let reach = Arc::new(Reach::new(options.clone(), place(&options)));
         until_there(&reach).await?;
-        let pool = |connections| {
-            let seen = Arc::clone(&reach);
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE_TIME)
-                .idle_timeout(IDLE)
-                .max_lifetime(None)
-                .test_before_acquire(false)
-                .before_acquire(move |connection, meta| Box::pin(tried(Arc::clone(&seen), connection, meta)))
-                .connect_lazy_with(options.clone())
-        };
-        let mut server = Self { writers: pool(WRITERS), readers: pool(opening.readers), reach, version: String::new() };
-        server.prepare(opening.schema, clock).await.map_err(|fault| fault.context("cannot use PostgreSQL"))?;
+        let connections = |most| Connections::new(options.clone(), most);
+        let (writers, readers) = (connections(WRITERS), connections(opening.readers));
+        let mut server = Self { writers, readers, turns: Default::default(), reach, version: String::new() };
+        server.prepare(opening, clock).await.map_err(|fault| fault.context("cannot use PostgreSQL"))?;
         Ok(server)
     }
 
@@ -87,7 +84,8 @@ impl Server {
         Reach::new(options, place.clone()).look().await.map(|()| place)
     }
 
-    async fn prepare(&mut self, schema: &'static [&'static str], clock: &Clock) -> Result<()> {
+    async fn prepare(&mut self, opening: &Opening<'_>, clock: &Clock) -> Result<()> {
+        let schema = opening.schema;
         let facts = super::sql(
             "SELECT CAST(current_setting('server_version_num') AS BIGINT), current_setting('server_version'),
              current_setting('server_encoding'), to_regclass('schema_versions') IS NOT NULL",
@@ -112,6 +110,10 @@ impl Server {
                 return Ok(());
             }
         }
+        if !opening.migrate {
+            return Err(Fault::unsupported(format!("{} has no fleet's tables of this version", self.reach.place()))
+                .hint("use the flotilla that runs on it"));
+        }
         let tx = Tx::Postgres(self.begin(Part::Schema).await?);
         super::migrate(tx, schema, clock, "another database").await
     }
@@ -123,25 +125,48 @@ impl Server {
 
     /// Begins a transaction that holds the lock of `part`.
     pub(super) async fn begin(&self, part: Part) -> Result<Transaction> {
+        let turn = &self.turns[part as usize];
         let begun = async {
-            let mut tx = self.writers.begin().await?;
-            sqlx::query("SELECT pg_advisory_xact_lock(hashtext('flotilla ' || current_schema()), $1)")
-                .bind(part as i32)
-                .execute(&mut *tx)
-                .await?;
-            Ok(tx)
+            let turn = Arc::clone(turn).lock_owned().await;
+            let mut used = self.take(&self.writers).await?;
+            used.begin(part).await?;
+            Ok((used, turn))
         };
-        let tx = self.answered(begun).await?;
-        Ok(Transaction { tx, reach: Arc::clone(&self.reach) })
+        let (used, turn) = self.answered(begun).await?;
+        Ok(Transaction::new(used, Some(turn), Arc::clone(&self.reach)))
+    }
+
+    /// Begins a transaction that sees what there is now, and writes nothing.
+    pub(super) async fn snapshot(&self) -> Result<Transaction> {
+        let begun = async {
+            let mut used = self.take(&self.readers).await?;
+            used.begin_snapshot().await?;
+            Ok(used)
+        };
+        let used = self.answered(begun).await?;
+        Ok(Transaction::new(used, None, Arc::clone(&self.reach)))
     }
 
     /// Runs what only reads.
     pub(super) async fn read(&self, statement: Statement<'_>) -> Result<Answer> {
-        self.answered(async {
-            let mut connection = self.readers.acquire().await?;
-            statement.on_postgres(&mut connection).await
-        })
-        .await
+        self.answered(async { self.take(&self.readers).await?.run(statement).await }).await
+    }
+
+    /// A connection that is known to work, or new. Others go when somebody takes one.
+    async fn take(&self, from: &Arc<Connections<PgConnection>>) -> sqlx::Result<Used> {
+        [&self.writers, &self.readers].into_iter().for_each(|connections| connections.forget(IDLE));
+        let taking = async {
+            loop {
+                let mut used = Used::from(from.take(ACQUIRE_TIME).await?);
+                let lent = used.lent();
+                let rested = lent.rested().is_some_and(|rested| rested > RESTED);
+                // One that does not answer is closed, so there are no more to try than there may be connections.
+                if !(rested || self.reach.has_gone_since(lent.age())) || used.ping().await.is_ok() {
+                    return Ok(used);
+                }
+            }
+        };
+        timeout(ACQUIRE_TIME, taking).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     /// Closes all connections.
@@ -157,43 +182,15 @@ impl Server {
     }
 }
 
-/// Tries a connection that has rested, or that may be to a server that went and came back. An error means that it is closed, and another taken.
-async fn tried(reach: Arc<Reach>, connection: &mut PgConnection, meta: PoolConnectionMetadata) -> sqlx::Result<bool> {
-    if meta.idle_for > RESTED || reach.has_gone_since(meta.age) {
-        connection.ping().await?;
-    }
-    Ok(true)
-}
-
 /// Does `work`, and notes when the server turns out to be away.
-async fn in_time<T>(reach: &Reach, work: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
-    let done = tokio::time::timeout(ANSWER_TIME, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+pub(super) async fn in_time<T>(reach: &Reach, work: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
+    let done = timeout(ANSWER_TIME, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
     done.map_err(|error| {
         if away(&error) {
             reach.lost(&error);
         }
         fault(reach.place(), &error)
     })
-}
-
-/// A transaction on the server.
-pub(crate) struct Transaction {
-    tx: sqlx::Transaction<'static, Postgres>,
-    reach: Arc<Reach>,
-}
-
-impl Transaction {
-    pub(super) async fn run(&mut self, statement: Statement<'_>) -> Result<Answer> {
-        in_time(&self.reach, statement.on_postgres(&mut self.tx)).await
-    }
-
-    pub(super) async fn batch(&mut self, statements: &'static str) -> Result<()> {
-        in_time(&self.reach, sqlx::raw_sql(statements).execute(&mut *self.tx)).await.map(drop)
-    }
-
-    pub(super) async fn commit(self) -> Result<()> {
-        in_time(&self.reach, self.tx.commit()).await
-    }
 }
 
 fn options(opening: &Opening<'_>) -> Result<PgConnectOptions> {
@@ -245,7 +242,7 @@ async fn until_there(reach: &Reach) -> Result<()> {
 }
 
 /// Whether this says that the server is away, and not that it answers no.
-fn away(error: &sqlx::Error) -> bool {
+pub(super) fn away(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Protocol(_) => true,

@@ -16,6 +16,15 @@ pub(crate) enum Value<'a> {
     Text(Option<Cow<'a, str>>),
 }
 
+impl<'a> From<&'a Value<'static>> for Value<'a> {
+    fn from(given: &'a Value<'static>) -> Self {
+        match given {
+            Value::Int(value) => Self::Int(*value),
+            Value::Text(text) => Self::Text(text.as_deref().map(Into::into)),
+        }
+    }
+}
+
 macro_rules! values {
     ($($type:ty: $given:ident => $value:expr;)*) => {
         $(impl<'a> From<$type> for Value<'a> { fn from($given: $type) -> Self { $value } })*

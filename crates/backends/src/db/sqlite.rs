@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use kernel::{Clock, Fault, Result};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 
-use super::connections::{Connections, Taken};
+use super::connections::{Connections, Lent};
 use super::sql::{Answer, Statement};
 use super::{Tx, sql};
 
@@ -36,8 +37,8 @@ pub(crate) struct Opening<'a> {
 /// An open file.
 #[derive(Clone)]
 pub(crate) struct File {
-    writer: Arc<Connections>,
-    readers: Arc<Connections>,
+    writer: Arc<Connections<SqliteConnection>>,
+    readers: Arc<Connections<SqliteConnection>>,
 }
 
 impl File {
@@ -80,7 +81,7 @@ impl File {
 
     /// Begins a transaction that holds the file's write lock from the start: what it reads, nobody changes before it commits.
     pub(super) async fn begin(&self) -> Result<Taken> {
-        let mut connection = self.writer.take(BUSY).await.map_err(fault)?;
+        let mut connection = Taken::from(self.writer.take(BUSY).await.map_err(fault)?);
         connection.begin().await.map_err(fault)?;
         Ok(connection)
     }
@@ -102,9 +103,69 @@ impl File {
     }
 }
 
-async fn on(connections: &Arc<Connections>, statement: Statement<'_>) -> Result<Answer> {
-    let mut connection = connections.take(BUSY).await.map_err(fault)?;
+async fn on(connections: &Arc<Connections<SqliteConnection>>, statement: Statement<'_>) -> Result<Answer> {
+    let mut connection = Taken::from(connections.take(BUSY).await.map_err(fault)?);
     connection.run(statement).await.map_err(fault)
+}
+
+/// A connection in use. Dropped, it undoes the transaction it is in, if it is in one, and goes back.
+pub(crate) struct Taken {
+    lent: Lent<SqliteConnection>,
+    in_transaction: bool,
+}
+
+impl From<Lent<SqliteConnection>> for Taken {
+    fn from(lent: Lent<SqliteConnection>) -> Self {
+        Self { lent, in_transaction: false }
+    }
+}
+
+impl Taken {
+    /// Begins a transaction that holds the file's write lock from the start.
+    async fn begin(&mut self) -> sqlx::Result<()> {
+        // Before it has begun: a beginning that nobody waits for any more may still happen.
+        self.in_transaction = true;
+        self.run(sql("BEGIN IMMEDIATE")).await.map(drop)
+    }
+
+    /// Makes what the transaction did true.
+    pub(super) async fn commit(mut self) -> sqlx::Result<()> {
+        let committed = self.run(sql("COMMIT")).await;
+        self.in_transaction = committed.is_err();
+        committed.map(drop)
+    }
+
+    /// Runs a statement.
+    pub(super) async fn run(&mut self, statement: Statement<'_>) -> sqlx::Result<Answer> {
+        let answer = statement.on_sqlite(self.lent.connection()?).await;
+        self.noting(answer)
+    }
+
+    /// Runs several statements that have no values.
+    pub(super) async fn batch(&mut self, statements: &'static str) -> sqlx::Result<()> {
+        let done = sqlx::raw_sql(statements).execute(self.lent.connection()?).await.map(drop);
+        self.noting(done)
+    }
+
+    /// A connection whose thread is gone does not go back.
+    fn noting<T>(&mut self, done: sqlx::Result<T>) -> sqlx::Result<T> {
+        if matches!(done, Err(sqlx::Error::WorkerCrashed)) {
+            self.lent.discard();
+        }
+        done
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if self.in_transaction
+            && let Ok(connection) = self.lent.connection()
+        {
+            // The connection's thread takes what it is told one by one; told is it as soon as this is looked at. When there is nothing
+            // to undo, because it never began or is undone already, that is its answer.
+            let _told = sql("ROLLBACK").on_sqlite(connection).now_or_never();
+        }
+    }
 }
 
 /// Copies a database as it is at one moment, whoever writes it meanwhile, to a file that is not there yet.

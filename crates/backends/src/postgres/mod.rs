@@ -5,6 +5,7 @@ mod schema;
 use kernel::{Clock, Result};
 
 use crate::Database;
+use crate::db::Db;
 use crate::db::postgres::{Opening, Server};
 use crate::sqlite::Config;
 
@@ -19,7 +20,7 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     fn opening(&self, readers: u32) -> Opening<'_> {
-        Opening { url: self.url, password: self.password, readers, schema: schema::VERSIONS }
+        Opening { url: self.url, password: self.password, readers, schema: schema::VERSIONS, migrate: true }
     }
 
     /// Looks once whether the server lets us in; changes nothing. Answers where it is, without a secret.
@@ -29,6 +30,11 @@ impl Place<'_> {
     pub async fn look(&self) -> Result<String> {
         Server::look(&self.opening(1)).await
     }
+}
+
+/// Connects to look at what is there, or to fill what is new when told to `migrate`.
+pub(crate) async fn tables(place: Place<'_>, migrate: bool, clock: &Clock) -> Result<Db> {
+    Ok(Server::open(&Opening { migrate, ..place.opening(1) }, clock).await?.into())
 }
 
 /// Connects, and makes the tables when they are not there. A server that is being started is waited for.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteSynchronous;
 
 use crate::Database;
+use crate::db::Db;
 use crate::db::sqlite::{File, Opening, io_fault};
 
 /// The file's name in the data folder.
@@ -86,6 +87,20 @@ pub async fn open(config: &Config, data_dir: &Path, clock: Clock) -> Result<Data
     };
     let file = File::open(&opening, &clock).await?;
     Ok(Database::new(file.into(), &clock, config.queue_depth_max, "SQLite"))
+}
+
+/// Opens a file that this process has for itself, making it when it is not there, and brings its schema up to date. What is written is not safe
+/// from the machine's death.
+pub(crate) async fn tables(path: &Path, clock: &Clock) -> Result<Db> {
+    let opening = Opening {
+        path,
+        synchronous: SqliteSynchronous::Off,
+        readers: 1,
+        page_bytes: PAGE_BYTES,
+        create: true,
+        schema: schema::VERSIONS,
+    };
+    Ok(File::open(&opening, clock).await?.into())
 }
 
 /// Makes a folder that only its owner may enter. One that is there stays as it is.

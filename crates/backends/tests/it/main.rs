@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helper that cannot go on fails its test")]
 
 mod audit;
+mod backup;
 mod buckets;
 mod bus;
 mod etcd;

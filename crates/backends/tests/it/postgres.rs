@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use backends::postgres::{Place, open};
 use backends::sqlite::Config;
 use kernel::audit::Recorder;
-use kernel::queue::NewTask;
+use kernel::queue::{NewTask, QUEUE_TYPES_MAX};
 use kernel::store::Write;
 use kernel::{Caller, Clock, Code, Fault, Role, Tasks};
 use serde_json::json;
@@ -26,9 +26,15 @@ async fn refusal(url: &str, password: Option<&str>) -> Fault {
 }
 
 /// Does to the server what somebody with a database tool could.
-async fn tamper(url: &str, statements: &str) {
+pub(crate) async fn tamper(url: &str, statements: &str) {
     let mut connection = PgConnection::connect(url).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut connection).await.unwrap();
+}
+
+/// What a server of a test's own has said.
+fn said(url: &str) -> String {
+    let socket = url.split(['@', '/']).nth(3).unwrap().replace("%2F", "/");
+    std::fs::read_to_string(format!("{socket}/../data/log")).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,7 +132,7 @@ async fn a_server_that_refuses_says_why_and_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn tampering_with_the_trail_on_the_server_names_the_row() {
+pub(crate) async fn tampering_with_the_trail_on_the_server_names_the_row() {
     for (statements, row, reason) in [
         ("UPDATE audit SET outcome = 'ok' WHERE seq = 20", 20, "row 20 was changed, or stands in another's place"),
         ("DELETE FROM audit WHERE seq = 10", 10, "row 10 is missing: row 11 follows"),
@@ -188,4 +194,58 @@ async fn callers_who_leave_in_the_middle_leave_no_lock_behind() {
     let other = open_folder(folder.path(), Clock::manual(START_MS)).await;
     assert_eq!(soon(other.store.commit(vec![Write::put("s", "k", "other")])).await.unwrap(), revision + 1);
     assert_eq!(soon(ports.store.get("s", "k")).await.unwrap().unwrap().value, "other");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_or_fails_in_a_transaction_leaves_nothing_of_it() {
+    let Some((server, url)) = Own::start() else { return };
+    let place = Place { url: &url, password: None };
+    let ports = open(&Config::default(), place, Clock::manual(START_MS)).await.unwrap();
+    let both = |value: String| vec![Write::put("s", "a", value.clone()), Write::put("s", "b", value)];
+    ports.store.commit(both("first".into())).await.unwrap();
+    // More of them at once than there are connections, each left after another number of steps, among callers who stay.
+    let rounds = (0..200u32).map(|round| {
+        let commit = ports.store.commit(both(round.to_string()));
+        async move {
+            let yields = async {
+                for _ in 0..round % 40 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                done = commit => done.map(drop),
+                () = yields => Ok(()),
+            }
+        }
+    });
+    soon(futures_util::future::try_join_all(rounds)).await.unwrap();
+    let pair = async || {
+        let entries = ports.store.list("s", "", None, 10).await.unwrap();
+        entries.into_iter().map(|entry| entry.value).collect::<Vec<_>>()
+    };
+    let left = soon(pair()).await;
+    assert!(left.len() == 2 && left[0] == left[1], "all of a commit or nothing: {left:?}");
+    // The server takes the first row and refuses the last.
+    let typed = |n: usize| NewTask::new("q", &format!("t{n}"), json!({}), &Caller::new("ann", Role::Operator));
+    for some in (0..QUEUE_TYPES_MAX).collect::<Vec<_>>().chunks(128) {
+        ports.queue.submit(some.iter().map(|n| typed(*n)).collect()).await.unwrap();
+    }
+    for _ in 0..20 {
+        let refused = soon(ports.queue.submit(vec![typed(0), typed(999)])).await.map(drop);
+        assert_eq!(refused.unwrap_err().code, Code::TooLarge);
+    }
+    assert_eq!(soon(ports.queue.submit(vec![typed(0)])).await.unwrap().len(), 1);
+    let waiting: u64 = soon(ports.queue.counts()).await.unwrap().iter().map(|counts| counts.queued).sum();
+    assert_eq!(waiting, QUEUE_TYPES_MAX as u64 + 1);
+    for round in 0..20 {
+        soon(ports.store.commit(both(format!("after {round}")))).await.unwrap();
+    }
+    assert_eq!(soon(pair()).await, ["after 19", "after 19"]);
+    ports.close().await;
+    let log = said(&url);
+    drop(server);
+    for trouble in ["already a transaction", "transaction is aborted", "no transaction in progress"] {
+        assert!(!log.contains(trouble), "{log}");
+    }
 }

@@ -61,7 +61,7 @@ fn holding(task: &Task) -> Holding {
     Holding { id: task.id, attempt: task.attempts }
 }
 
-fn done(result: Value) -> Outcome {
+pub(crate) fn done(result: Value) -> Outcome {
     Outcome::Done { result, then: Vec::new() }
 }
 
@@ -69,7 +69,7 @@ fn failed(retry: bool) -> Outcome {
     Outcome::Failed { failure: Failure { code: Code::Upstream, message: "no answer".into() }, retry }
 }
 
-async fn end(queue: &Arc<dyn Queue>, task: &Task, outcome: Outcome) -> Result<State, Fault> {
+pub(crate) async fn end(queue: &Arc<dyn Queue>, task: &Task, outcome: Outcome) -> Result<State, Fault> {
     let mut ended = queue.finish(vec![Ending { holding: holding(task), outcome }]).await.unwrap();
     assert_eq!(ended.len(), 1);
     ended.remove(0)

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use backends::backup::{self, Manifest};
+use backends::backup::{self, Kept, Manifest};
 use kernel::clock::timestamp;
 use kernel::{Clock, Fault};
 use serde_json::json;
 
 use super::{Global, output};
-use crate::fleet::kept_in_postgres;
+use crate::config::Loaded;
 
 /// Put all that the fleet keeps into one file; it may be running.
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ pub struct Backup {
     file: Option<PathBuf>,
 }
 
-/// Put a backup into a data folder that is new or empty.
+/// Put a backup into a data folder, and a database, that are new or empty.
 #[derive(Debug, clap::Args)]
 pub struct Restore {
     /// The backup
@@ -32,11 +32,11 @@ impl Backup {
     /// Runs the command. Needs no running fleet, and disturbs none.
     pub async fn run(self, global: &Global) -> Result<ExitCode, Fault> {
         let loaded = global.load(Vec::new())?;
-        if loaded.postgres().is_some() {
-            return Err(kept_in_postgres());
-        }
-        let data = loaded.config.fleet.data_dir;
-        if !data.join(backends::sqlite::FILE).is_file() {
+        let kept = kept(&loaded);
+        let data = kept.data;
+        // A machine of a fleet on PostgreSQL has a folder with less in it.
+        let there = if kept.postgres.is_some() { data.is_dir() } else { data.join(backends::sqlite::FILE).is_file() };
+        if !there {
             return Err(Fault::not_found(format!("{} is no data folder of a fleet", data.display()))
                 .hint("say --data-dir, or set FLOTILLA_DATA_DIR"));
         }
@@ -45,7 +45,7 @@ impl Backup {
             let time: String = timestamp(clock.now_ms()).chars().filter(|c| !"-:.".contains(*c)).collect();
             format!("flotilla-{time}.backup").into()
         });
-        let manifest = backup::create(&data, &file, crate::VERSION, &clock).await?;
+        let manifest = backup::create(kept, &file, crate::VERSION, &clock).await?;
         if global.json {
             output::json(&json!({ "file": file, "manifest": manifest }))?;
         } else {
@@ -66,16 +66,19 @@ impl Restore {
             });
         }
         let loaded = global.load(Vec::new())?;
-        if loaded.postgres().is_some() {
-            return Err(kept_in_postgres());
-        }
-        let data = &loaded.config.fleet.data_dir;
+        let into = kept(&loaded);
+        let data = into.data;
         let (manifest, rows) =
-            backup::restore_verified(&self.file, data, &loaded.config.store, Clock::system()).await?;
+            backup::restore_verified(&self.file, into, &loaded.config.store, Clock::system()).await?;
         tell(global, &json!({ "data_dir": data, "audit_rows": rows, "manifest": manifest }), || {
             format!("{}: {}; {rows} rows of the audit trail verified", data.display(), told(&manifest))
         })
     }
+}
+
+/// What the fleet of these settings keeps.
+fn kept(loaded: &Loaded) -> Kept<'_> {
+    Kept { data: &loaded.config.fleet.data_dir, postgres: loaded.postgres() }
 }
 
 fn tell(global: &Global, answer: &serde_json::Value, say: impl FnOnce() -> String) -> Result<ExitCode, Fault> {

@@ -34,7 +34,6 @@ use unit::{Factory, Unit};
 
 pub use documentation::{agents_documentation, documentation};
 pub use gateway::SERVE;
-pub use parts::kept_in_postgres;
 pub use screen::Screen;
 
 /// The servers that call others: workflows, and what has them run.
@@ -283,10 +282,9 @@ fn factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'stati
 
 fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
     let (market, recordings) = (config.market.clone(), parts.data.path().join("recordings"));
-    let store = config.store.clone();
     let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
     let (pools, wallet) = (Arc::clone(&parts.pools), parts.wallet.clone());
-    let vault = parts.vault(store);
+    let vault = Arc::clone(&parts.vault);
     Arc::new(move |ports| {
         let (config, shared, gateway) = (config.clone(), shared.clone(), Arc::clone(&gateway));
         let (pools, wallet, market) = (Arc::clone(&pools), wallet.clone(), market.clone());

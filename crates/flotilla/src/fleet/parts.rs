@@ -20,8 +20,8 @@ use kernel::ports::Backends;
 use kernel::prices::Prices;
 use kernel::reach::Reach;
 use kernel::registry::Registry;
-use kernel::vault::{NoVault, Vault};
-use kernel::{Caller, Clock, Fault, Ports, Result, Role, Secret, Tasks};
+use kernel::vault::Vault;
+use kernel::{Caller, Clock, Ports, Result, Role, Secret, Tasks};
 use market::feed::Pools;
 use mcp::auth::{Anonymous, Authenticate, Gate};
 use mcp::http::sse2024::SseDoor;
@@ -70,6 +70,8 @@ pub struct Parts {
     pub guard: Guard,
     /// The data folder.
     pub data: DataDir,
+    /// Where backups are made.
+    pub vault: Arc<dyn Vault>,
     /// Owns the listeners and all that is under way on their connections. Stops first: what is under way still needs the services.
     pub doors: Tasks,
     /// Keeps services running.
@@ -97,7 +99,7 @@ impl Parts {
         let config = &loaded.config;
         let clock = Clock::system();
         let data = DataDir::open(&config.fleet.data_dir)?;
-        let (metrics, tasks, storage) = (Metrics::default(), Tasks::new(), Tasks::new());
+        let (metrics, tasks, storage, doors) = (Metrics::default(), Tasks::new(), Tasks::new(), Tasks::new());
         let database = data.database(loaded, clock.clone()).await?;
         let fleet_key = data.fleet_key(loaded, &database).await?;
         let sealer = Sealer::new(&fleet_key, clock.clone());
@@ -138,10 +140,10 @@ impl Parts {
         let shared =
             Shared { phases, sealer: sealer.clone(), clock: clock.clone(), version: crate::VERSION, tasks: Some(long) };
         let auth = authenticate(config, keys, sealer.clone())?;
-        let doors = Tasks::new();
         let mut door = door(config, &auth, sealer, &doors, clock);
         let past = past(&ports, &mut door, &storage);
         Ok(Self {
+            vault: vault(loaded, &data, ports.clock.clone()),
             ports,
             pools: chain.pools,
             wallet,
@@ -258,14 +260,6 @@ impl Parts {
         line
     }
 
-    /// Where backups are made: of what is in the data folder.
-    pub fn vault(&self, store: backends::sqlite::Config) -> Arc<dyn Vault> {
-        if self.shares_database {
-            return Arc::new(NoVault(kept_in_postgres()));
-        }
-        Arc::new(backends::backup::Folder::new(self.data.path(), crate::VERSION, store, self.ports.clock.clone()))
-    }
-
     /// Ends what outlives the services: everything recorded is written before the files close.
     pub async fn close(self) {
         let written = async { tokio::join!(self.recorder.flush(), self.sink.flush()) };
@@ -278,10 +272,13 @@ impl Parts {
     }
 }
 
-/// The refusal of a backup of a data folder that has not what is worth keeping.
-pub fn kept_in_postgres() -> Fault {
-    Fault::unsupported("this fleet keeps its things in PostgreSQL, which a backup of the data folder has not")
-        .hint("back the database up with pg_dump, and keep the data folder's keys/ beside it")
+/// Backups in the data folder, of all that the fleet keeps.
+fn vault(loaded: &Loaded, data: &DataDir, clock: Clock) -> Arc<dyn Vault> {
+    let folder = backends::backup::Folder::new(data.path(), crate::VERSION, loaded.config.store.clone(), clock);
+    match loaded.postgres() {
+        Some(place) => Arc::new(folder.on_postgres(place)),
+        None => Arc::new(folder),
+    }
 }
 
 /// The doors of callers that have not moved.

@@ -88,13 +88,13 @@ async fn end(tx: &mut Tx, ending: Ending, now_ms: UnixMs) -> Result<Result<State
         Err(late) => return Ok(Err(late)),
     };
     if !then.is_empty() {
-        sql("SAVEPOINT successors").run(&mut *tx).await?;
+        tx.mark().await?;
         let inserted = insert(tx, &then, Some(holding.id), now_ms, NO_MOST).await;
         if let Err(refused) = inserted {
             if !matches!(refused.code, Code::Conflict | Code::TooLarge) {
                 return Err(refused);
             }
-            sql("ROLLBACK TO SAVEPOINT successors").run(&mut *tx).await?;
+            tx.back().await?;
             return Ok(Err(refused));
         }
     }
