@@ -13,6 +13,7 @@
 //! - No SQL and no database error leaves this crate: everything is a [`kernel::Fault`].
 
 pub mod backup;
+pub mod containers;
 mod db;
 pub mod etcd;
 pub mod jail;

@@ -50,6 +50,27 @@ pub struct Instance {
     pub lost_ms: Option<UnixMs>,
 }
 
+/// Port: what runs the fleet's processes and can be asked to start one anew, or more of them. It is asked about services and answers for
+/// their containers; the processes in them enter and leave the registry by themselves.
+#[async_trait]
+pub trait Containers: Send + Sync {
+    /// What it is and where, for people.
+    fn about(&self) -> &str;
+
+    /// Starts every container of a service anew.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`](crate::Code::NotFound) when it has none; [`Code::Conflict`](crate::Code::Conflict) when none of them runs;
+    /// [`Code::NotConfigured`](crate::Code::NotConfigured) when we may not.
+    async fn restart(&self, kind: Kind, service: &str) -> Result<()>;
+
+    /// Has `replicas` containers of the server `service` run.
+    ///
+    /// # Errors
+    /// Those of [`Containers::restart`]; [`Code::Unsupported`](crate::Code::Unsupported) when there are not as many and it can make none.
+    async fn scale(&self, service: &str, replicas: u32) -> Result<()>;
+}
+
 /// The port: what can be done to the services of this fleet. Implemented by the supervisor.
 #[async_trait]
 pub trait Fleet: Send + Sync {

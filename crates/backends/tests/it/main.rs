@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod buckets;
 mod bus;
+mod containers;
 mod etcd;
 mod fanout;
 mod gate;

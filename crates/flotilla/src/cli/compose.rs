@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use kernel::Fault;
+use kernel::catalog::COORDINATOR;
 use serde_json::json;
 
 use super::{Global, init, output};
@@ -25,6 +26,8 @@ enum What {
     Up(Up),
     /// Stop and remove the containers; volumes stay unless --volumes says otherwise
     Down(Down),
+    /// Replace containers by such of the image that is there now, one service after another: none stops before its successor is healthy
+    Update(Update),
     /// Write the files: Compose, Prometheus, Grafana, Nginx, Kubernetes
     Generate(Generate),
 }
@@ -56,6 +59,15 @@ struct Down {
 }
 
 #[derive(Debug, clap::Args)]
+struct Update {
+    /// Which services, as mcp-execution; all of the fleet's that run when none is named
+    services: Vec<String>,
+    /// Only print the commands
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
 struct Generate {
     /// Where to
     #[arg(default_value = ".")]
@@ -72,6 +84,7 @@ impl Compose {
                 // All profiles, or Compose would leave the others' containers be.
                 engage(&["--profile", "*", "down", "--remove-orphans"], more.iter().copied(), down.dry_run)
             }
+            What::Update(update) => update.run(),
             What::Generate(generate) => generate.run(global),
         }
     }
@@ -98,6 +111,66 @@ impl Up {
     }
 }
 
+impl Update {
+    fn run(self) -> Result<ExitCode, Fault> {
+        let running = asked(&["ps", "--services"])?;
+        let running: Vec<&str> = running.lines().map(str::trim).collect();
+        let mut services = Vec::new();
+        for host in deploy::hosts() {
+            if running.contains(&&*host) && (self.services.is_empty() || self.services.contains(&host)) {
+                services.push(host);
+            }
+        }
+        if let Some(none) = self.services.iter().find(|name| !services.contains(name)) {
+            return Err(Fault::not_found(format!("no service `{none}` of the fleet runs in containers"))
+                .hint(format!("one of {}", running.join(", "))));
+        }
+        // Who has a port of its own on this machine cannot be there twice, and comes last: it reaches the others, new ones too.
+        let coordinator = format!("mcp-{COORDINATOR}");
+        services.sort_by_key(|host| *host == coordinator);
+        for host in services {
+            if host == coordinator {
+                self.tell(
+                    "docker compose",
+                    &[&COMPOSE[..], &["up", "--detach", "--no-deps", "--wait", &host]].concat(),
+                )?;
+            } else {
+                self.replace(&host)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Starts as many new containers as there are old ones, and stops those.
+    fn replace(&self, host: &str) -> Result<(), Fault> {
+        let old = asked(&["ps", "--quiet", host])?;
+        let old: Vec<&str> = old.split_whitespace().collect();
+        let scale = format!("{host}={}", 2 * old.len());
+        let up = ["up", "--detach", "--no-deps", "--no-recreate", "--wait", "--scale", &scale, host];
+        self.tell("docker compose", &[&COMPOSE[..], &up].concat())?;
+        self.tell("docker", &[&["stop", "--time", "30"], &old[..]].concat())?;
+        self.tell("docker", &[&["rm"], &old[..]].concat())
+    }
+
+    /// Has Docker do something, or prints it.
+    fn tell(&self, program: &str, words: &[&str]) -> Result<(), Fault> {
+        let line = format!("{program} {}", words.join(" "));
+        if self.dry_run {
+            return output::line(&line);
+        }
+        output::say(&line);
+        let mut command = if program == "docker" { Command::new(program) } else { docker_compose()? };
+        let ended = command.args(words).stdin(Stdio::null()).status();
+        match ended {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Fault::unavailable(format!("`{line}` ended with {status}")).hint(
+                "containers that were not replaced go on; `docker compose … logs` says why new ones are not healthy",
+            )),
+            Err(error) => Err(Fault::unavailable(format!("{program} cannot be started: {error}"))),
+        }
+    }
+}
+
 impl Generate {
     fn run(self, global: &Global) -> Result<ExitCode, Fault> {
         let mut written = Vec::new();
@@ -118,6 +191,22 @@ impl Generate {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Of which system Compose is asked: all profiles, so that none of its services is overlooked.
+const COMPOSE: [&str; 6] = ["-f", COMPOSE_FILE, "--env-file", ".env", "--profile", "*"];
+
+/// What Compose answers.
+fn asked(words: &[&str]) -> Result<String, Fault> {
+    let mut command = docker_compose()?;
+    let answered = command.args(COMPOSE).args(words).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let answered =
+        answered.map_err(|error| Fault::unavailable(format!("docker compose cannot be started: {error}")))?;
+    if !answered.status.success() {
+        return Err(Fault::unavailable(format!("`docker compose {}` ended with {}", words.join(" "), answered.status))
+            .hint("run this in the repository's folder, where the system was started"));
+    }
+    Ok(String::from_utf8_lossy(&answered.stdout).into_owned())
 }
 
 /// Becomes Docker Compose with these words, or prints how it would.

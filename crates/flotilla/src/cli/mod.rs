@@ -116,7 +116,7 @@ pub enum Command {
     Audit(audit::Audit),
     /// Put all that the fleet keeps into one file; it may be running
     Backup(backup::Backup),
-    /// Put a backup into a data folder that is new or empty
+    /// Put a backup into a data folder, and a database, that are new or empty
     Restore(backup::Restore),
     /// The container system: start, stop, write its files
     Compose(compose::Compose),

@@ -40,6 +40,8 @@ pub struct Config {
     pub store: backends::sqlite::Config,
     /// Events for programs outside the fleet, by the RabbitMQ that the variable `RABBITMQ_URL` (or `RABBITMQ_URL_FILE`) names.
     pub rabbitmq: backends::rabbitmq::Config,
+    /// What runs the fleet's containers, where its processes are in some: who may ask it has services restarted and scaled there.
+    pub containers: backends::containers::Config,
     /// The EVM chain.
     pub chain: evm::Config,
     /// Whose transactions the fleet sends.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{File, MADE, built, host, yaml};
 
 /// The namespace of everything.
-const NAMESPACE: &str = "flotilla";
+pub(super) const NAMESPACE: &str = "flotilla";
 /// The user that containers run as.
 const USER: u32 = 10_001;
 /// How long a pod may take to stop: what the fleet takes at most, and some.

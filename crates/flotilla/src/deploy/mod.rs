@@ -9,6 +9,7 @@
 //! - No file has a password in it, nor a default one.
 
 pub mod compose;
+pub mod control;
 pub mod grafana;
 pub mod kubernetes;
 pub mod nginx;
@@ -54,6 +55,7 @@ pub fn files() -> Result<Vec<File>, Fault> {
     files.extend(prometheus::files());
     files.extend(grafana::files()?);
     files.extend(kubernetes::files());
+    files.extend(control::files());
     Ok(files)
 }
 
@@ -64,6 +66,11 @@ pub fn host(service: &Service) -> String {
         Kind::Agent => "agent",
     };
     format!("{kind}-{}", service.name)
+}
+
+/// The names of all containers of the fleet.
+pub fn hosts() -> impl Iterator<Item = String> {
+    built().map(host)
 }
 
 /// Every built service, servers first.

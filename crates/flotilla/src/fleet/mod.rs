@@ -1,6 +1,7 @@
 //! Puts a process of the fleet together: ports, services under supervision, doors; and takes it apart again in order.
 
 mod beside;
+mod contained;
 mod coordinator;
 mod documentation;
 mod parts;
@@ -182,6 +183,9 @@ impl Running {
         }
         let reason = services.reason().or_else(|| doors.reason());
         self.parts.data.forget(self.note.pid);
+        if reason.is_none() {
+            self.supervisor.leave_ahead().await;
+        }
         // What is under way at the doors still needs services and upstreams, so those stop after it.
         for (what, tasks, limit) in [("doors", doors, DOORS_TIME), ("services", services, DRAIN_TIME - DOORS_TIME)] {
             let left = tasks.drain(limit).await;

@@ -12,6 +12,7 @@ use kernel::catalog::Service;
 use kernel::chain::Chain;
 use kernel::deprecations::Deprecations;
 use kernel::fake::World;
+use kernel::fleet::Fleet;
 use kernel::keys::Keys;
 use kernel::logs::{LogSink, Logs};
 use kernel::metrics::Metrics;
@@ -40,6 +41,7 @@ use web::intake::Intake;
 use web::service::{Past, ServiceDoors};
 
 use super::beside::Beside;
+use super::contained::Contained;
 use super::coordinator::Rest;
 use super::supervisor::Supervisor;
 use super::wallet::Key;
@@ -128,7 +130,7 @@ impl Parts {
             queue: Arc::clone(&database.queue),
             logs,
             audit: Arc::clone(&database.audit),
-            fleet: Arc::clone(&supervisor) as Arc<dyn kernel::fleet::Fleet>,
+            fleet: fleet(config, &supervisor, &clock, &tasks)?,
             chain: chain.chain,
             abi: Arc::new(evm::Encodings),
             prices,
@@ -270,6 +272,16 @@ impl Parts {
         self.storage.drain(super::DRAIN_TIME).await;
         self.database.close().await;
     }
+}
+
+/// The services, and what can be done to them from here.
+fn fleet(config: &Config, supervisor: &Arc<Supervisor>, clock: &Clock, tasks: &Tasks) -> Result<Arc<dyn Fleet>> {
+    let containers = backends::containers::open(&config.containers, clock.clone())?;
+    let supervisor = Arc::clone(supervisor);
+    Ok(match containers {
+        Some(containers) => Arc::new(Contained::new(supervisor, containers, tasks.clone())),
+        None => supervisor,
+    })
 }
 
 /// Backups in the data folder, of all that the fleet keeps.

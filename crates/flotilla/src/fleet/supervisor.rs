@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::bus::{Bus, NewEvent};
 use kernel::catalog;
 use kernel::fleet::{CONTROL_TOPIC, Fleet, Instance, Kind};
+use kernel::health::Status;
 use kernel::registry::Registry;
 use kernel::{Clock, Fault, OnEnd, Result, Tasks};
 use parking_lot::RwLock;
@@ -22,6 +24,8 @@ const LEASE: Duration = Duration::from_secs(6);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How long other processes may take to restart a service of theirs.
 const REMOTE_RESTART_TIME: Duration = Duration::from_secs(15);
+/// How long the others are given to hear that this process is leaving: four looks at the registry, where nothing tells them of it.
+const LEAVE: Duration = Duration::from_secs(1);
 /// What processes of a fleet ask each other for: a restart, or a failure.
 const RESTART: &str = "restart";
 const FAIL: &str = "fail";
@@ -35,6 +39,8 @@ pub struct Supervisor {
     process: String,
     changed: Notify,
     settled: Notify,
+    /// Whether this process is about to stop.
+    leaving: AtomicBool,
 }
 
 impl Supervisor {
@@ -48,6 +54,7 @@ impl Supervisor {
             process,
             changed: Notify::new(),
             settled: Notify::new(),
+            leaving: AtomicBool::new(false),
         })
     }
 
@@ -100,9 +107,35 @@ impl Supervisor {
         });
     }
 
+    /// Tells the other processes that this one is about to stop, and lets them hear of it: who would call on it calls on another copy from then on,
+    /// while what is asked here meanwhile is still answered. Where there is nobody else there is nobody to tell.
+    pub async fn leave_ahead(&self) {
+        let others = |one: &Instance| one.process != self.process && one.lost_ms.is_none();
+        let telling = async {
+            if !self.registry.list().await.is_ok_and(|all| all.iter().any(others)) {
+                return;
+            }
+            self.leaving.store(true, Ordering::Release);
+            self.sign_of_life().await;
+            tokio::time::sleep(LEAVE).await;
+        };
+        if tokio::time::timeout(2 * LEAVE, telling).await.is_err() {
+            tracing::warn!("the registry does not answer; others will find this process gone");
+        }
+    }
+
+    /// A unit as others are to see it.
+    fn shown(&self, unit: &Unit) -> Instance {
+        let mut instance = unit.instance();
+        if instance.status.serves() && self.leaving.load(Ordering::Acquire) {
+            instance.status = Status::Stopping;
+        }
+        instance
+    }
+
     async fn sign_of_life(&self) {
         for unit in self.units() {
-            if let Err(fault) = self.registry.register(unit.instance(), LEASE).await {
+            if let Err(fault) = self.registry.register(self.shown(&unit), LEASE).await {
                 tracing::warn!(%fault, service = unit.spec.role(), "not registered");
             }
         }
@@ -206,7 +239,7 @@ impl Fleet for Supervisor {
         let mut all = self.registry.list().await?;
         // This process's own are known better here than in the registry.
         for unit in self.units() {
-            let own = unit.instance();
+            let own = self.shown(&unit);
             match all.iter_mut().find(|instance| instance.id == own.id) {
                 Some(known) => *known = own,
                 None => all.push(own),
@@ -267,7 +300,7 @@ impl Fleet for Supervisor {
 
     async fn scale(&self, service: &str, _replicas: u32) -> Result<Vec<Instance>> {
         Err(Fault::unsupported(format!("{service} cannot be scaled: nothing here can start processes"))
-            .hint("start more copies with `flotilla serve ROLE` on the same data folder"))
+            .hint("start more copies with `flotilla serve ROLE`; in containers set containers.docker or containers.kubernetes"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The files around the fleet, held against the programs they are for: a real Prometheus and Nginx, and the published schemas.
 
 mod containers;
+mod control;
 mod nginx;
 mod prometheus;
 mod schemas;

@@ -29,6 +29,7 @@ mod recovery;
 mod redis;
 mod rest;
 mod risk;
+mod rolling;
 mod sandbox;
 mod scripts;
 mod serve;

@@ -143,7 +143,9 @@ def kubernetes(root, found):
     objects = []
     for name in kustomization["resources"]:
         objects += [one for one in yaml.safe_load_all((folder / name).read_text()) if one]
-    for one in objects:
+    control = root / "deploy/kubernetes/control"
+    roles = [one for one in yaml.safe_load_all((control / "role.yaml").read_text()) if one]
+    for one in objects + roles:
         place = f"{one['kind']} {one['metadata']['name']}"
         try:
             kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
@@ -154,6 +156,13 @@ def kubernetes(root, found):
         names = {one["metadata"]["name"] for one in objects if one["kind"] == kind}
         if names != set(pods):
             found.append(f"{kind}: {sorted(names ^ set(pods))} off")
+    for one in roles:
+        for rule in one.get("rules", []):
+            if set(rule["resourceNames"]) != set(pods):
+                found.append(f"the role is {sorted(set(rule['resourceNames']) ^ set(pods))} off")
+    for patch in yaml.safe_load((control / "kustomization.yaml").read_text())["patches"]:
+        if yaml.safe_load(patch["patch"])["metadata"]["name"] not in pods:
+            found.append("the component patches nothing")
     for name, one in pods.items():
         labels = one["spec"]["template"]["metadata"]["labels"]
         for other in objects:

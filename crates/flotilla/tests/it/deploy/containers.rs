@@ -127,6 +127,48 @@ fn compose_is_told_in_its_own_words() {
 }
 
 #[test]
+fn an_update_has_successors_serve_before_it_stops_anything() {
+    let home = Home::new("");
+    // Writes down what it is told; of each service two containers run.
+    let docker = "#!/bin/sh
+case \"$*\" in
+  *version) ;;
+  *--services) printf 'postgres\\nagent-risk\\nmcp-master-coordinator\\nmcp-utilities\\n' ;;
+  *--quiet*) printf 'a1\\na2\\n' ;;
+  *rotten=*) exit 1 ;;
+  *) echo \"docker $*\" >> said ;;
+esac
+";
+    std::fs::write(home.path("docker"), docker).unwrap();
+    std::fs::set_permissions(home.path("docker"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let update = |words: &[&str]| {
+        let mut command = home.command(&[&["compose", "update"], words].concat());
+        command.env("PATH", format!("{}:/usr/bin:/bin", home.path("").display()));
+        Ran::run(&mut command, "", LIMIT)
+    };
+    update(&[]).ok();
+    expect![[r#"
+        docker compose -f docker/compose/docker-compose.complete.yml --env-file .env --profile * up --detach --no-deps --no-recreate --wait --scale mcp-utilities=4 mcp-utilities
+        docker stop --time 30 a1 a2
+        docker rm a1 a2
+        docker compose -f docker/compose/docker-compose.complete.yml --env-file .env --profile * up --detach --no-deps --no-recreate --wait --scale agent-risk=4 agent-risk
+        docker stop --time 30 a1 a2
+        docker rm a1 a2
+        docker compose -f docker/compose/docker-compose.complete.yml --env-file .env --profile * up --detach --no-deps --wait mcp-master-coordinator
+    "#]]
+    .assert_eq(&home.read("said"));
+    let dry = update(&["agent-risk", "--dry-run"]).ok();
+    assert!(dry.lines().count() == 3 && home.read("said").lines().count() == 7, "{dry}");
+    let none = update(&["postgres"]);
+    assert!(none.code == Some(4) && none.err.contains("no service `postgres` of the fleet"), "{none:?}");
+    // What does not become healthy leaves what runs as it is.
+    std::fs::write(home.path("docker"), docker.replace("rotten=", "mcp-utilities=")).unwrap();
+    let failed = update(&[]);
+    assert!(failed.code != Some(0) && failed.err.contains("ended with"), "{failed:?}");
+    assert_eq!(home.read("said").lines().count(), 7, "nothing was stopped");
+}
+
+#[test]
 fn the_start_script_passes_its_words_on() {
     let home = Home::new("");
     home.cli(&["compose", "generate"]).ok();

@@ -73,14 +73,14 @@ impl Adapted {
     }
 }
 
-fn program(config: &Path) -> Option<Command> {
+pub(super) fn program(config: &Path) -> Option<Command> {
     let mut command = Command::new(tools::debian("sbin/nginx")?);
     // Where it is root its workers are too: the test's folder is its owner's alone.
     command.arg("-c").arg(config).args(["-g", "daemon off; user root;"]);
     Some(command)
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
