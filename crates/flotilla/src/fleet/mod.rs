@@ -175,20 +175,22 @@ impl Running {
     /// # Errors
     /// When the process stopped by itself; the fault says why.
     pub async fn until_stopped(mut self) -> Result<()> {
-        let (doors, services) = (&self.parts.doors, &self.parts.ports.tasks);
+        let (doors, agents, services) = (&self.parts.doors, &self.parts.agents, &self.parts.ports.tasks);
         tokio::select! {
             signal = self.signals.next() => tracing::info!(signal, "stopping"),
             () = doors.stopping().cancelled_owned() => {}
-            () = services.stopping().cancelled_owned() => {}
+            // With the services, too.
+            () = agents.stopping().cancelled_owned() => {}
         }
-        let reason = services.reason().or_else(|| doors.reason());
+        let reason = services.reason().or_else(|| doors.reason()).or_else(|| agents.reason());
         self.parts.data.forget(self.note.pid);
         if reason.is_none() {
             self.supervisor.leave_ahead().await;
         }
-        // What is under way at the doors still needs services and upstreams, so those stop after it.
-        for (what, tasks, limit) in [("doors", doors, DOORS_TIME), ("services", services, DRAIN_TIME - DOORS_TIME)] {
-            let left = tasks.drain(limit).await;
+        // What is under way at the doors, and what agents have in hand, still needs services and upstreams, so those stop after it.
+        let (at_doors, in_hand) = tokio::join!(doors.drain(DOORS_TIME), agents.drain(DOORS_TIME));
+        let at_services = services.drain(DRAIN_TIME - DOORS_TIME).await;
+        for (what, left) in [("doors", at_doors), ("agents", in_hand), ("services", at_services)] {
             if left > 0 {
                 tracing::warn!(what, left, "tasks did not end in time");
             }
@@ -271,7 +273,7 @@ fn start_unit(
         on_change,
     );
     parts.supervisor.add(Arc::clone(&unit));
-    let tasks = parts.ports.tasks.clone();
+    let tasks = if spec.kind == Kind::Agent { parts.agents.clone() } else { parts.ports.tasks.clone() };
     let (running, owner) = (Arc::clone(&unit), tasks.clone());
     tasks.spawn("supervisor of a service", OnEnd::StopOwner, async move { running.run(owner, wishes).await });
     unit

@@ -76,6 +76,8 @@ pub struct Parts {
     pub vault: Arc<dyn Vault>,
     /// Owns the listeners and all that is under way on their connections. Stops first: what is under way still needs the services.
     pub doors: Tasks,
+    /// Owns the agents. They stop before the services and the links to other processes: what they have in hand needs both.
+    pub agents: Tasks,
     /// Keeps services running.
     pub supervisor: Arc<Supervisor>,
     /// Workers in other programs.
@@ -99,8 +101,7 @@ impl Parts {
     /// Opens the data folder and builds everything on it.
     pub async fn build(loaded: &Loaded, output: &Output) -> Result<Self> {
         let config = &loaded.config;
-        let clock = Clock::system();
-        let data = DataDir::open(&config.fleet.data_dir)?;
+        let (clock, data) = (Clock::system(), DataDir::open(&config.fleet.data_dir)?);
         let (metrics, tasks, storage, doors) = (Metrics::default(), Tasks::new(), Tasks::new(), Tasks::new());
         let database = data.database(loaded, clock.clone()).await?;
         let fleet_key = data.fleet_key(loaded, &database).await?;
@@ -146,6 +147,7 @@ impl Parts {
         let past = past(&ports, &mut door, &storage);
         Ok(Self {
             vault: vault(loaded, &data, ports.clock.clone()),
+            agents: ports.tasks.child(),
             ports,
             pools: chain.pools,
             wallet,
