@@ -9,6 +9,7 @@ mod abi;
 mod config;
 mod fees;
 mod flash;
+mod foundry;
 mod heads;
 mod keys;
 mod known;
@@ -31,6 +32,7 @@ mod wire;
 
 pub use abi::Encodings;
 pub use config::{Config, ExchangeConfig, LendersConfig, PairsConfig, Places, PoolsConfig, SandboxConfig};
+pub use foundry::Toolset;
 pub use keys::{KeySource, new_signer, open_signer, sandbox_signer};
 pub use node::Node;
 pub use open::{Opened, Parts, open, open_node, open_pools};

@@ -33,10 +33,10 @@ mod state;
 mod tools;
 mod trader;
 
-use anvil::Anvil;
+pub(crate) use anvil::Anvil;
 use reporter::Reporter;
 use state::Store;
-pub(crate) use tools::Tools;
+pub(crate) use tools::{Tools, platform};
 use trader::Trader;
 
 use crate::config::SandboxConfig;

@@ -44,7 +44,7 @@ pub const SERVICES: &[Service] = &[
     server("data-providers", 4004, "prices from oracles, exchanges and pools", true),
     server("dex-services", 4005, "Uniswap and SushiSwap pools, quotes, routes, swaps", true),
     server("execution", 4006, "simulate, sign, submit and follow transactions", true),
-    server("foundry-integration", 4007, "forge, anvil and cast", false),
+    server("foundry-integration", 4007, "forge, anvil and cast", true),
     server("market-analysis", 4008, "liquidity, spreads, arbitrage opportunities", true),
     server("monitoring", 4009, "health probes, metrics, alert rules, objectives", true),
     server("orchestration", 4010, "durable workflows", true),

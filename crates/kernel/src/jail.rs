@@ -4,6 +4,7 @@
 //! What every implementation promises: a program is shut in whole, or it is not run.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +22,8 @@ pub const INPUT_BYTES_MAX: usize = 64 << 10;
 pub const ARGUMENTS_MAX: usize = 64;
 /// Longest argument, and longest name and value of a variable together, in bytes.
 pub const ARGUMENT_BYTES_MAX: usize = 4 << 10;
+/// Most folders of the machine that a program is given.
+pub const MOUNTS_MAX: usize = 8;
 
 /// What a program is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -39,9 +42,12 @@ pub struct Bounds {
     pub time: Duration,
     /// How long each of its processes may compute, in seconds.
     pub cpu_seconds: u32,
-    /// How much memory all its processes may have together, and how much each may ask for, in bytes.
+    /// How much memory all its processes may have together, in bytes.
     pub memory_bytes: u64,
-    /// How much it may keep in its folder, in bytes.
+    /// How much each of its processes may ask for, whether it uses it or not, in bytes: as much as `memory_bytes` for most; programs that reserve
+    /// far more than they use (JavaScript engines) need more.
+    pub address_bytes: u64,
+    /// How much it may keep in its folder, and how much there may be in each folder it may write, in bytes.
     pub disk_bytes: u64,
     /// How many processes it may have at once.
     pub processes: u32,
@@ -49,6 +55,17 @@ pub struct Bounds {
     pub stdout_bytes: usize,
     /// How much it may complain, in bytes.
     pub stderr_bytes: usize,
+}
+
+/// A folder of the machine that a program is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The folder. It is given as it is, with all that is in it; its links lead nowhere outside.
+    pub from: PathBuf,
+    /// What it is called inside, right under the root: lower-case letters.
+    pub name: &'static str,
+    /// Whether the program may write there. The folder is handed over for that: it becomes the program's own.
+    pub write: bool,
 }
 
 /// A program to run.
@@ -66,6 +83,8 @@ pub struct Program {
     pub stdin: String,
     /// Whether it may reach the machine's network.
     pub network: bool,
+    /// What it sees of the machine beside the system's programs.
+    pub mounts: Vec<Mount>,
     /// What it may use.
     pub bounds: Bounds,
 }
@@ -82,6 +101,8 @@ pub enum End {
     TimeLimit,
     /// It was killed: its processes had more memory than they may.
     MemoryLimit,
+    /// It was killed: it kept more in a folder of the machine than it may.
+    DiskLimit,
     /// It was killed: it wrote more than it may.
     OutputLimit,
     /// It was killed: somebody asked for its end.
@@ -150,6 +171,23 @@ pub fn check(text: &str, arguments: &[String], environment: &BTreeMap<String, St
         return Err(
             Fault::invalid("a script, an argument or a variable with a NUL character").hint("text without U+0000")
         );
+    }
+    Ok(())
+}
+
+/// Refuses folders that cannot be given.
+///
+/// # Errors
+/// [`Code::TooLarge`](crate::Code::TooLarge), [`Code::InvalidArgument`](crate::Code::InvalidArgument).
+pub fn check_mounts(mounts: &[Mount]) -> Result<()> {
+    crate::store::check_size("the number of folders", mounts.len(), MOUNTS_MAX)?;
+    for Mount { from, name, .. } in mounts {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase()) {
+            return Err(Fault::invalid(format!("`{name}` cannot name a folder of a script")));
+        }
+        if !from.is_absolute() || !from.is_dir() {
+            return Err(Fault::not_found(format!("no folder {} to give to a script", from.display())));
+        }
     }
     Ok(())
 }

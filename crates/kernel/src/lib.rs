@@ -21,6 +21,7 @@ pub mod fake;
 pub mod fanout;
 pub mod fault;
 pub mod fleet;
+pub mod foundry;
 pub mod health;
 pub mod ids;
 pub mod intents;

@@ -8,6 +8,7 @@ pub mod coordination;
 pub mod data_providers;
 pub mod dex_services;
 pub mod execution;
+pub mod foundry_integration;
 pub mod legacy;
 pub mod logging;
 pub mod market_analysis;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::chain::{Data, Relay, Sender, Signer, Verdict};
+use kernel::foundry::{Foundry, NoFoundry};
 use kernel::jail::{Jail, NoJail};
 use kernel::vault::{NoVault, Vault};
 use kernel::{Fault, Ports};
@@ -90,6 +92,10 @@ pub struct MarketPorts {
     pub phases: Phases,
     /// Shuts other people's programs in.
     pub jail: Arc<dyn Jail>,
+    /// Foundry's programs.
+    pub foundry: Arc<dyn Foundry>,
+    /// Where Solidity projects and what is built of them are kept; nowhere in a process without a data folder.
+    pub projects: Option<PathBuf>,
     /// All that the fleet keeps, in files of its own.
     pub vault: Arc<dyn Vault>,
 }
@@ -149,6 +155,8 @@ impl MarketPorts {
             wallet: Wallet::none(),
             router: Arc::new(NoRouter),
             jail: Arc::new(NoJail),
+            foundry: Arc::new(NoFoundry),
+            projects: None,
             vault: Arc::new(NoVault::default()),
         }
     }
@@ -199,6 +207,7 @@ servers! {
     data_providers: DataProviders,
     dex_services: DexServices,
     execution: Execution,
+    foundry_integration: FoundryIntegration,
     market_analysis: MarketAnalysis,
     legacy: Legacy,
     logging: Logging,

@@ -8,9 +8,12 @@
 //! - Killing the one process that we started ends every process inside: it is their namespace's way out. That they are gone is known by the
 //!   end of their output.
 //! - Nothing that this process has open goes along, whoever opened it and however: all descriptors but the three are closed.
-//! - A fleet that runs as root runs programs as a user that nobody is: limits of processes do not hold for root.
+//! - A fleet that runs as root runs programs as a user that nobody is: limits of processes do not hold for root. What it gives of the machine is
+//!   put in place before it gives up its rights, so that the program needs none on the way there.
 
+mod disk;
 mod memory;
+mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +23,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kernel::jail::{Bounds, End, Jail, Language, Program, Ran, check};
+use kernel::jail::{Bounds, End, Jail, Language, Program, Ran, check, check_mounts};
 use kernel::{Fault, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -32,7 +35,7 @@ const SETUP: &str = include_str!("setup.sh");
 /// Where the system's own programs are.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Who programs are when the fleet is root: a user and a group that nobody has.
-const NOBODY: &str = "1900000000";
+const NOBODY: u32 = 1_900_000_000;
 /// How long the processes of a killed program may take to be gone.
 const KILL_TIME: Duration = Duration::from_secs(10);
 /// How much may be complained before the program begins, in bytes.
@@ -56,8 +59,10 @@ impl Default for Namespaces {
 impl Jail for Namespaces {
     async fn run(&self, program: &Program, stop: CancellationToken) -> Result<Ran> {
         check(&program.text, &program.arguments, &program.environment, &program.stdin)?;
+        check_mounts(&program.mounts)?;
         let ready = format!("{}\n", kernel::ids::new_id("jail"));
-        let mut child = self.command(program, &ready)?.spawn().map_err(|error| cannot(&error.to_string()))?;
+        let stage = stage::Stage::of(&program.mounts).map_err(|error| cannot(&error.to_string()))?;
+        let mut child = self.command(program, &ready, &stage)?.spawn().map_err(|error| cannot(&error.to_string()))?;
         let out = follow(&mut child, program, stop).await?;
         let complaints = String::from_utf8_lossy(&out.stderr).into_owned();
         let Some((_, stderr)) = complaints.split_once(&ready) else {
@@ -92,13 +97,13 @@ fn interpreter(language: Language) -> Result<&'static [&'static str]> {
 }
 
 impl Namespaces {
-    fn command(&self, program: &Program, ready: &str) -> Result<Command> {
+    fn command(&self, program: &Program, ready: &str, stage: &stage::Stage) -> Result<Command> {
         let Program { language, text, arguments, environment, network, bounds, .. } = program;
-        let mut command = Command::new("nice");
+        let mut command = stage.command("nice");
         command.args(["-n", "10", "setpriv", "--no-new-privs", "--pdeathsig", "KILL"]);
-        // The owner of what the system tells of this process is who it is.
-        if std::fs::metadata("/proc/self").is_ok_and(|owner| owner.uid() == 0) {
-            command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+        if is_root() {
+            let nobody = NOBODY.to_string();
+            command.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"]);
         }
         command.args(["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child=KILL"]);
         command.args(["--ipc", "--uts", "--cgroup"]);
@@ -110,10 +115,11 @@ impl Namespaces {
         for (name, value) in environment {
             command.env(format!("JAIL_ENV_{name}"), value);
         }
+        stage.tell(&mut command);
         let names: Vec<&str> = environment.keys().map(String::as_str).collect();
         command.env("JAIL_NAMES", names.join(" ")).env("JAIL_READY", ready);
         command.env("JAIL_NETWORK", if *network { "yes" } else { "no" });
-        command.env("JAIL_DISK", bounds.disk_bytes.to_string()).env("JAIL_MEMORY", bounds.memory_bytes.to_string());
+        command.env("JAIL_DISK", bounds.disk_bytes.to_string()).env("JAIL_MEMORY", bounds.address_bytes.to_string());
         command.env("JAIL_CPU", bounds.cpu_seconds.to_string());
         // Two more: the one that stays inside, and the one that waits for it.
         command.env("JAIL_PROCESSES", (bounds.processes + 2).to_string());
@@ -122,6 +128,11 @@ impl Namespaces {
         keep_nothing_open(&mut command);
         Ok(command)
     }
+}
+
+/// Whether this process is root: the owner of what the system tells of it is who it is.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|owner| owner.uid() == 0)
 }
 
 /// Has the child close all that this process has open beside the three ends it is given: also what we were started with, which may go on to
@@ -191,6 +202,7 @@ async fn follow(child: &mut Child, program: &Program, stop: CancellationToken) -
                 () = tokio::time::sleep(bounds.time) => End::TimeLimit,
                 () = full.notified() => End::OutputLimit,
                 () = memory::over(pid, bounds.memory_bytes, &mut peak) => End::MemoryLimit,
+                () = disk::over(&program.mounts, bounds.disk_bytes) => End::DiskLimit,
                 () = stop.cancelled() => End::Cancelled,
             }
         };

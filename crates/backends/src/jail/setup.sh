@@ -3,9 +3,9 @@
 set -eu
 umask 022
 
-# The new root: small, in memory, and in place of /tmp, which is everywhere.
-mount -t tmpfs -o size=1m,nr_inodes=512,mode=755,nosuid,nodev jail /tmp
-cd /tmp
+# The new root: small, in memory, and in place of /tmp, which is everywhere, or of a folder made for it.
+mount -t tmpfs -o size=1m,nr_inodes=512,mode=755,nosuid,nodev jail "$JAIL_ROOT"
+cd "$JAIL_ROOT"
 mkdir proc dev etc old script work
 ln -s work tmp
 
@@ -37,6 +37,15 @@ for folder in $folders; do
     shut "$folder"
   fi
 done
+for number in $JAIL_MOUNTS; do
+  eval "from=\$JAIL_FROM_$number at=\$JAIL_AT_$number write=\$JAIL_WRITE_$number"
+  mkdir "$at"
+  mount --bind "$from" "$at"
+  rights=ro
+  if [ "$write" = yes ]; then rights=rw; fi
+  mount -o "remount,bind,$rights,nosuid,nodev" "$at"
+  unset "JAIL_FROM_$number" "JAIL_AT_$number" "JAIL_WRITE_$number"
+done
 for device in null zero full random urandom; do
   : >"dev/$device"
   mount --bind "/dev/$device" "dev/$device"
@@ -65,7 +74,7 @@ exec prlimit --nproc="$JAIL_PROCESSES" --as="$JAIL_MEMORY" --fsize="$JAIL_DISK" 
   sh -c '
     printf %s "$JAIL_READY" >&2
     names=$JAIL_NAMES
-    unset JAIL_DISK JAIL_PROCESSES JAIL_MEMORY JAIL_CPU JAIL_NETWORK JAIL_READY JAIL_NAMES OLDPWD
+    unset JAIL_DISK JAIL_PROCESSES JAIL_MEMORY JAIL_CPU JAIL_NETWORK JAIL_READY JAIL_NAMES JAIL_ROOT JAIL_STAGE JAIL_MOUNTS OLDPWD
     for name in $names; do
       eval "export $name=\"\$JAIL_ENV_$name\""
       unset "JAIL_ENV_$name"

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use kernel::Code;
+use kernel::jail::Mount;
 
 use super::*;
 
@@ -12,6 +13,7 @@ const BOUNDS: Bounds = Bounds {
     time: Duration::from_secs(120),
     cpu_seconds: 60,
     memory_bytes: 192 << 20,
+    address_bytes: 192 << 20,
     disk_bytes: 1 << 20,
     processes: 16,
     stdout_bytes: 8 << 10,
@@ -27,6 +29,7 @@ fn program(language: Language, text: &str) -> Program {
         environment,
         stdin: String::new(),
         network: false,
+        mounts: Vec::new(),
         bounds: BOUNDS,
     }
 }
@@ -298,4 +301,38 @@ async fn where_a_program_cannot_be_shut_in_it_is_not_run() {
         assert!(fault.hint.unwrap().contains("user namespaces"));
     }
     assert!(!mark.exists(), "it was not run");
+}
+
+#[tokio::test]
+async fn folders_of_the_machine_are_there_as_they_were_given_and_no_further() {
+    let outside = tempfile::tempdir().unwrap();
+    // Whoever is not root may not even pass.
+    std::fs::set_permissions(outside.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let (given, kept) = (outside.path().join("given"), outside.path().join("kept folder"));
+    std::fs::create_dir(&given).unwrap();
+    std::fs::create_dir(&kept).unwrap();
+    std::fs::write(given.join("file"), "hello").unwrap();
+    std::fs::write(outside.path().join("secret"), "hunter2").unwrap();
+    std::os::unix::fs::symlink(outside.path().join("secret"), given.join("link")).unwrap();
+    let mounts = vec![
+        Mount { from: given.clone(), name: "project", write: false },
+        Mount { from: kept.clone(), name: "keep", write: true },
+    ];
+    let text = "cat /project/file; echo; cat /project/link || echo no link; echo x > /project/new || echo no new
+        rm -f /project/file || echo no rm; cat /project/../secret || echo no secret
+        mount -o remount,rw /project 2>/dev/null || echo no remount; echo made > /keep/made; ls -A /keep; env | grep JAIL";
+    let ran = ran(&Program { mounts, ..program(Language::Sh, text) }).await;
+    assert_eq!(ran.end, End::Exited, "{ran:?}");
+    expect(&ran.stdout, "hello\nno link\nno new\nno rm\nno secret\nno remount\nmade");
+    assert_eq!(std::fs::read_to_string(kept.join("made")).unwrap(), "made\n");
+    assert!(given.join("file").exists() && !given.join("new").exists());
+}
+
+#[tokio::test]
+async fn who_fills_a_folder_of_the_machine_is_killed() {
+    let kept = tempfile::tempdir().unwrap();
+    let mounts = vec![Mount { from: kept.path().to_owned(), name: "keep", write: true }];
+    let text = "i=0; while true; do head -c 100000 /dev/zero > /keep/$i; i=$((i + 1)); done";
+    let ran = ran(&Program { mounts, ..program(Language::Sh, text) }).await;
+    assert_eq!((ran.end, ran.exit_code), (End::DiskLimit, None));
 }

@@ -19,7 +19,7 @@ const LAST_LINES: usize = 5;
 const STATES_ON_DISK: u32 = 200;
 
 /// A running anvil. Dropped, it is killed.
-pub(super) struct Anvil {
+pub(crate) struct Anvil {
     child: Child,
     port: u16,
     last_words: Arc<Mutex<VecDeque<String>>>,
@@ -38,10 +38,16 @@ impl Anvil {
     }
 
     async fn start_on(binary: &Path, port: u16, cache: &Path, tasks: &Tasks) -> Result<Self> {
+        let arguments = ["--host", "127.0.0.1", "--color", "never", "--no-request-size-limit", "--port"];
+        let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
+        arguments.push(port.to_string());
+        Self::node(binary, &arguments, cache, tasks).await
+    }
+
+    /// Starts one as `arguments` say, and waits until it listens.
+    pub(crate) async fn node(binary: &Path, arguments: &[String], cache: &Path, tasks: &Tasks) -> Result<Self> {
         let mut command = Command::new(binary);
-        command
-            .args(["--host", "127.0.0.1", "--color", "never", "--no-request-size-limit", "--port"])
-            .arg(port.to_string());
+        command.args(arguments);
         command.arg("--max-persisted-states").arg(STATES_ON_DISK.to_string()).arg("--cache-path").arg(cache);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         die_with_parent(&mut command);
@@ -56,18 +62,18 @@ impl Anvil {
         Ok(Self { child, port, last_words })
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Waits until it ends, and says how.
-    pub(super) async fn ended(&mut self) -> Fault {
+    pub(crate) async fn ended(&mut self) -> Fault {
         let how = self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
         ended(&how, &self.last_words)
     }
 
     /// Kills it and waits until it is gone.
-    pub(super) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         if let Err(error) = self.child.kill().await {
             tracing::warn!(%error, "the sandbox chain could not be stopped");
         }

@@ -38,7 +38,7 @@ impl Tools {
 }
 
 /// How Foundry's packages name this system.
-fn platform() -> Result<&'static str> {
+pub(crate) fn platform() -> Result<&'static str> {
     Ok(match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => "linux-amd64",
         ("linux", "aarch64") => "linux-arm64",

@@ -288,6 +288,7 @@ fn factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'stati
 
 fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
     let (market, recordings) = (config.market.clone(), parts.data.path().join("recordings"));
+    let (projects, foundry) = (parts.data.path().join("foundry"), Arc::clone(&parts.foundry));
     let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
     let (pools, wallet) = (Arc::clone(&parts.pools), parts.wallet.clone());
     let vault = Arc::clone(&parts.vault);
@@ -295,14 +296,27 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
         let (config, shared, gateway) = (config.clone(), shared.clone(), Arc::clone(&gateway));
         let (pools, wallet, market) = (Arc::clone(&pools), wallet.clone(), market.clone());
         let (recordings, vault) = (Some(recordings.clone()), Arc::clone(&vault));
+        let (projects, foundry) = (Some(projects.clone()), Arc::clone(&foundry));
         Box::pin(async move {
             let service = if spec.name == COORDINATOR {
                 mcp::Service::of(Arc::new(gateway::coordinator::Coordinator::of(&gateway)), shared)
             } else {
                 let jail = Arc::new(backends::jail::Namespaces::default());
                 let (kernel, phases) = (ports.clone(), shared.phases.clone());
-                let ports =
-                    MarketPorts { kernel, pools, wallet, market, recordings, router: gateway, phases, jail, vault };
+                let router = gateway;
+                let ports = MarketPorts {
+                    kernel,
+                    pools,
+                    market,
+                    recordings,
+                    wallet,
+                    router,
+                    phases,
+                    jail,
+                    foundry,
+                    projects,
+                    vault,
+                };
                 servers::build(spec.name, &ports, &config, shared)?
             };
             service.start(ports).await?;

@@ -13,6 +13,7 @@ use kernel::chain::Chain;
 use kernel::deprecations::Deprecations;
 use kernel::fake::World;
 use kernel::fleet::Fleet;
+use kernel::foundry::Foundry;
 use kernel::keys::Keys;
 use kernel::logs::{LogSink, Logs};
 use kernel::metrics::Metrics;
@@ -62,6 +63,8 @@ pub struct Parts {
     pub pools: Arc<dyn Pools>,
     /// What sending takes.
     pub wallet: Wallet,
+    /// Foundry's programs.
+    pub foundry: Arc<dyn Foundry>,
     /// Phases, sealer, version.
     pub shared: Shared,
     /// Speaks MCP on every port.
@@ -151,6 +154,7 @@ impl Parts {
             ports,
             pools: chain.pools,
             wallet,
+            foundry: Arc::new(evm::Toolset::new(&places(loaded, &data), &tasks)),
             shared,
             door: Arc::new(Door::new(door)),
             past,
@@ -370,6 +374,16 @@ fn door(config: &Config, auth: &Arc<dyn Authenticate>, sealer: Sealer, doors: &T
     door
 }
 
+/// Where the chain, its tools and what is kept of it are.
+fn places(loaded: &Loaded, data: &DataDir) -> evm::Places {
+    let urls = loaded.secrets.get(RPC_URL);
+    evm::Places {
+        endpoints: urls.map(|urls| evm::Places::endpoints_in(urls.expose())).unwrap_or_default(),
+        tools: loaded.config.fleet.tools_dir.clone(),
+        data: data.path().to_owned(),
+    }
+}
+
 fn chain(
     loaded: &Loaded,
     data: &DataDir,
@@ -379,12 +393,7 @@ fn chain(
     tasks: &Tasks,
 ) -> Result<(evm::Opened, Wallet)> {
     let key = Key::open(loaded)?;
-    let urls = loaded.secrets.get(RPC_URL);
-    let places = evm::Places {
-        endpoints: urls.map(|urls| evm::Places::endpoints_in(urls.expose())).unwrap_or_default(),
-        tools: loaded.config.fleet.tools_dir.clone(),
-        data: data.path().to_owned(),
-    };
+    let places = places(loaded, data);
     let parts = evm::Parts {
         clock: clock.clone(),
         tasks: tasks.clone(),

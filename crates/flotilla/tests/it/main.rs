@@ -18,6 +18,7 @@ mod deploy;
 mod doctor;
 mod etcd;
 mod fixture;
+mod foundry;
 mod generated;
 mod harness;
 mod keys;

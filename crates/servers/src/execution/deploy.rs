@@ -1,6 +1,6 @@
-//! Which flash executor is used, and `deploy_executor`.
+//! Which flash executor is used, `deploy_executor`, and `transact`: what is sent that is no trade.
 
-use kernel::chain::{Address, Amount, BlockId, Fees};
+use kernel::chain::{Address, Amount, BlockId, Data, Fees};
 use kernel::intents::{Rehearsal, Request, Route};
 use kernel::{Fault, Result};
 use market::gate::Mode;
@@ -16,7 +16,9 @@ use super::paper;
 /// What the sandbox calls its executor.
 const SANDBOX_EXECUTOR: &str = "flash-executor";
 /// Who wants the fleet's own work on the chain.
-const UPKEEP: &str = "upkeep";
+pub(super) const UPKEEP: &str = "upkeep";
+/// Who wants what people and workflows send by themselves.
+const TRANSACT: &str = "transact";
 
 /// What [`DEPLOY_EXECUTOR`](super::DEPLOY_EXECUTOR) takes.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +29,37 @@ pub struct DeployRequest {
     /// What it offers per gas; what is usual now when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fees: Option<Fees>,
+}
+
+/// What [`TRANSACT`](super::TRANSACT) takes.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransactRequest {
+    /// The idempotency key: the same key is the same transaction.
+    pub key: String,
+    /// The contract or account; a contract's creation when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Address>,
+    /// Calldata, or the code that creates a contract with its constructor's arguments.
+    #[serde(default)]
+    pub data: Data,
+    /// Native coin sent along, in wei: it counts as what may be lost.
+    #[serde(default)]
+    pub value_wei: Amount,
+    /// What it offers per gas; what is usual now when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fees: Option<Fees>,
+}
+
+/// A transaction that is no trade.
+struct Plain {
+    key: String,
+    strategy: &'static str,
+    about: String,
+    to: Option<Address>,
+    data: Data,
+    value_wei: Amount,
+    fees: Option<Fees>,
 }
 
 /// The executor that plans go to.
@@ -82,16 +115,38 @@ impl Execution {
     }
 
     pub(super) async fn deploy_executor(&self, request: DeployRequest) -> Result<IntentView> {
+        self.plain(Plain {
+            key: request.key,
+            strategy: UPKEEP,
+            about: "deploy flash executor".into(),
+            to: None,
+            data: market::executor::creation_code(self.abi.as_ref(), self.address())?,
+            value_wei: Amount::default(),
+            fees: request.fees,
+        })
+        .await
+    }
+
+    pub(super) async fn transact(&self, request: TransactRequest) -> Result<IntentView> {
+        let TransactRequest { key, to, data, value_wei, fees } = request;
+        if to.is_none() && data.is_empty() {
+            return Err(Fault::invalid("neither to nor data").hint("whom to send to, or the code of a new contract"));
+        }
+        let about = to.map_or_else(|| "deploy a contract".to_owned(), |to| format!("transact with {to}"));
+        self.plain(Plain { key, strategy: TRANSACT, about, to, data, value_wei, fees }).await
+    }
+
+    async fn plain(&self, plain: Plain) -> Result<IntentView> {
         let engine = self.engine().await?;
-        let (owner, offer) = (self.address(), self.offer(request.fees).await?);
+        let offer = self.offer(plain.fees).await?;
         let native = self.coins.coin(self.pricing.native()?).await;
         let worth = self.pricing.worth(&native).await?;
         let proposal = Proposal {
-            strategy: UPKEEP.into(),
-            pair: "deploy flash executor".into(),
+            strategy: plain.strategy.into(),
+            pair: plain.about,
             gas_price_wei: offer.ceiling_wei,
             tokens: [native.address].into(),
-            protocols: [UPKEEP.to_owned()].into(),
+            protocols: [plain.strategy.to_owned()].into(),
             // It holds nothing open, so that REDUCING does not stop it.
             reduces: true,
             atomic: true,
@@ -102,14 +157,14 @@ impl Execution {
         let memo = Memo { proposal, rates, trade: None, asset: native.address };
         if self.gate.desk().await?.mode == Mode::Paper {
             return Err(Fault::denied("the fleet is in paper mode")
-                .hint("paper trades pretend an executor; set_mode of production"));
+                .hint("paper trades pretend an executor, and nothing else is sent; set_mode of production"));
         }
         let intent = engine
             .submit(Request {
-                key: request.key,
-                to: None,
-                value_wei: Amount::default(),
-                data: market::executor::creation_code(self.abi.as_ref(), owner)?,
+                key: plain.key,
+                to: plain.to,
+                value_wei: plain.value_wei,
+                data: plain.data,
                 gas_limit: None,
                 access_list: Vec::new(),
                 fees: offer.fees,

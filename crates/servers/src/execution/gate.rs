@@ -14,6 +14,7 @@ use market::gate::{Gate, Mode, Outcome, RISK_TOPIC};
 use market::risk::Proposal;
 use serde_json::json;
 
+use super::deploy::UPKEEP;
 use super::figures::Figures;
 use super::memo::{self, Memo};
 
@@ -207,7 +208,9 @@ fn proposal(memo: &Memo, intent: &Intent, simulation: &Simulation, base_fee: Amo
             Signed::gain(profit.0)
         }
     };
-    let most = Amount(intent.request.fee_ceiling_wei.saturating_mul(Amount::from(intent.gas_limit).0));
+    let most = intent.request.fee_ceiling_wei.saturating_mul(Amount::from(intent.gas_limit).0);
+    // What is sent along is gone when it is not a trade that reverts as a whole.
+    let most = Amount(most.saturating_add(intent.request.value_wei.0));
     Ok(memo.proposed(profit, gas_wei(intent, simulation.gas_used, base_fee), most))
 }
 
@@ -218,8 +221,10 @@ fn gas_wei(intent: &Intent, gas: u64, base_fee: Amount) -> Amount {
     Amount(price.saturating_mul(Amount::from(gas).0))
 }
 
+/// Whether it creates the fleet's own executor: other contracts are nobody's business here.
 fn is_deployment(intent: &Intent) -> bool {
-    intent.request.to.is_none()
+    let own = || Memo::of(intent).is_ok_and(|memo| memo.proposal.strategy == UPKEEP);
+    intent.request.to.is_none() && own()
 }
 
 /// By chain and wallet.

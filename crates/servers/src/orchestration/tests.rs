@@ -138,7 +138,7 @@ async fn validation_tells_lines_and_tools_that_are_not_there() {
     .assert_eq(&warnings.join("\n"));
     let request = ValidateWorkflowRequest { definition: None, playbook: Some("deploy-contract".into()) };
     let found: ValidateWorkflowResponse = bench.call(&admin(), VALIDATE_WORKFLOW, request).await.unwrap();
-    assert!(found.valid && found.missing_tools.iter().any(|tool| tool.server == "foundry-integration"), "{found:?}");
+    assert!(found.valid && found.missing_tools.iter().any(|tool| tool.server == "quality"), "{found:?}");
     bench
         .check(
             "define_workflow",

@@ -33,6 +33,8 @@ pub use library::{
     DeleteScriptRequest, DeleteScriptResponse, GetScriptRequest, ListScriptsRequest, ListScriptsResponse,
     SaveScriptRequest, SaveScriptResponse, Script, ScriptRow, ScriptVersion,
 };
+pub(crate) use work::cleaned;
+
 pub use runs::{
     CancelRunRequest, RunInlineRequest, RunOutputRequest, RunScriptRequest, RunsRequest, RunsResponse,
     ScheduleScriptRequest, ScriptRun,

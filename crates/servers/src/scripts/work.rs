@@ -95,7 +95,16 @@ impl Handler for Runner {
             }
             Language::Sh | Language::Python => {
                 let language = if language == Language::Sh { jail::Language::Sh } else { jail::Language::Python };
-                let program = Program { language, text: code, arguments, environment, stdin, network, bounds };
+                let program = Program {
+                    language,
+                    text: code,
+                    arguments,
+                    environment,
+                    stdin,
+                    network,
+                    mounts: Vec::new(),
+                    bounds,
+                };
                 self.shut_in(&program, job.cancelled.clone()).await?
             }
         };
@@ -116,6 +125,7 @@ impl Runner {
             time: Duration::from_secs(seconds.into()),
             cpu_seconds: seconds,
             memory_bytes: u64::from(config.memory_mib) << 20,
+            address_bytes: u64::from(config.memory_mib) << 20,
             disk_bytes: u64::from(config.disk_mib) << 20,
             processes: config.processes,
             stdout_bytes: STDOUT_BYTES_MAX,
@@ -154,7 +164,7 @@ impl Runner {
 }
 
 /// Text that can be kept and shown: no control characters but tabs and ends of lines.
-pub(super) fn cleaned(text: &str) -> String {
+pub(crate) fn cleaned(text: &str) -> String {
     let plain = |c: char| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
     text.chars().map(plain).collect()
 }

@@ -17,6 +17,23 @@ pub(crate) struct Sandbox {
     _data: TempDir,
 }
 
+/// The folder of fetched tools. `None`, said aloud, where a developer has not fetched them; on a build server that is a failure.
+pub(crate) fn tools() -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
+    let (named, ci) = (std::env::var_os("FLOTILLA_TOOLS_DIR"), std::env::var_os("CI").is_some());
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let tools = named.map_or_else(|| root.join(".tools"), |named| root.join(named));
+    match evm::anvil_in(&tools) {
+        Ok(_) => Some(tools),
+        Err(fault) if ci => panic!("{fault}"),
+        Err(fault) => {
+            let mut aloud = std::io::stderr().lock();
+            std::io::Write::write_all(&mut aloud, format!("SKIPPED: {fault}\n").as_bytes()).unwrap();
+            None
+        }
+    }
+}
+
 /// A world with a sandbox chain in it. `None`, said aloud, where a developer has not fetched the tools; on a build server that is a
 /// failure.
 pub(crate) fn sandbox() -> Option<(World, Sandbox)> {
@@ -25,24 +42,13 @@ pub(crate) fn sandbox() -> Option<(World, Sandbox)> {
 
 /// The same, and what sends to it, by a configuration of the test's: the port is free, and nobody trades there but the test.
 pub(crate) fn sandbox_of(config: SandboxConfig) -> Option<(World, Sandbox, Arc<dyn Sender>)> {
-    #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
-    let (named, ci) = (std::env::var_os("FLOTILLA_TOOLS_DIR"), std::env::var_os("CI").is_some());
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let tools = named.map_or_else(|| root.join(".tools"), |named| root.join(named));
+    let tools = tools()?;
     let (world, data) = (World::default(), tempfile::tempdir().unwrap());
     let (clock, tasks, metrics) = (world.clock.clone(), world.tasks.clone(), world.metrics.clone());
     let parts = Parts { clock, tasks, metrics, bus: Arc::clone(&world.bus) as _ };
     let config = Config { sandbox: SandboxConfig { port: 0, trader_ms: 0, ..config }, ..Config::default() };
     let places = Places { endpoints: Vec::new(), tools, data: data.path().into() };
-    let node = match open_node(&config, &places, &parts) {
-        Ok(node) => node,
-        Err(fault) if ci => panic!("{fault}"),
-        Err(fault) => {
-            let mut aloud = std::io::stderr().lock();
-            std::io::Write::write_all(&mut aloud, format!("SKIPPED: {fault}\n").as_bytes()).unwrap();
-            return None;
-        }
-    };
+    let node = open_node(&config, &places, &parts).unwrap();
     let (chain, sender): (Arc<dyn Chain>, Arc<dyn Sender>) = (Arc::new(node.clone()), Arc::new(node));
     let world = world.chain(Arc::clone(&chain)).abi(Arc::new(Encodings));
     Some((world, Sandbox { chain, _data: data }, sender))
