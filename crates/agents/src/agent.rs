@@ -8,12 +8,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kernel::Fault;
 use kernel::bus::{Event, FLEET_TOPIC};
+use kernel::health::Check;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::hands::Hands;
 use crate::jobs::Jobs;
+use crate::presence::{Room, Secrets};
 
 /// One agent of the fleet.
 pub trait Agent: Sized + Send + Sync + 'static {
@@ -28,6 +30,25 @@ pub trait Agent: Sized + Send + Sync + 'static {
     /// # Errors
     /// When the configuration is wrong.
     fn new(config: Self::Config) -> Result<Self, Fault>;
+
+    /// Gives it the secrets that no file of the fleet holds. Most need none.
+    ///
+    /// # Errors
+    /// When one cannot be what it should be.
+    fn given(self, _secrets: &Secrets) -> Result<Self, Fault> {
+        Ok(self)
+    }
+
+    /// What it keeps up while it leads, beside its duties: a connection to somewhere. It is dropped wherever it stands when another copy
+    /// leads, and begun anew when it ends. Most have nothing of the kind.
+    fn presence(self: Arc<Self>, _room: Room) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// What it says of its own health, beside how its duties went.
+    fn checks(&self) -> Vec<Check> {
+        Vec::new()
+    }
 
     /// Its standing duties.
     fn duties(&self, set: &mut Duties<Self>);

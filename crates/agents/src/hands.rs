@@ -16,6 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::notes::Notes;
+
 /// Most calls of one run.
 pub const CALLS_MAX: usize = 64;
 
@@ -24,6 +26,7 @@ pub const CALLS_MAX: usize = 64;
 pub struct Hands {
     toolbox: Toolbox,
     runs: Runs,
+    notes: Notes,
     run: Arc<Mutex<Run>>,
     acted: Arc<AtomicBool>,
     events: Arc<[Event]>,
@@ -32,10 +35,11 @@ pub struct Hands {
 }
 
 impl Hands {
-    pub(crate) fn new(toolbox: Toolbox, runs: Runs, run: Run, clock: Clock) -> Self {
+    pub(crate) fn new(toolbox: Toolbox, runs: Runs, notes: Notes, run: Run, clock: Clock) -> Self {
         Self {
             toolbox,
             runs,
+            notes,
             run: Arc::new(Mutex::new(run)),
             acted: Arc::default(),
             events: Arc::new([]),
@@ -74,6 +78,11 @@ impl Hands {
         }
     }
 
+    /// What the agent knows again after a restart.
+    pub fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
     /// The time now, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> UnixMs {
         self.clock.now_ms()
@@ -91,6 +100,16 @@ impl Hands {
     pub async fn call<I: Serialize, O: DeserializeOwned>(&self, tool: Tool<I, O>, input: &I) -> Result<O, Fault> {
         let acts = tool.hints.access != Access::Read || tool.hints.destructive;
         self.noted(tool.server, tool.name, wire::raw(input).get(), acts, self.toolbox.call(tool, input)).await
+    }
+
+    /// Looks by a tool that is known by its names alone, and is known to change nothing.
+    ///
+    /// # Errors
+    /// As of [`Hands::call`].
+    pub async fn look(&self, server: &str, tool: &str, arguments: &Value) -> Result<Value, Fault> {
+        let arguments = wire::raw(arguments);
+        let kept = arguments.get().to_owned();
+        self.noted(server, tool, &kept, false, self.toolbox.call_named(server, tool, arguments)).await
     }
 
     /// Calls a tool by its names, which somebody else gave. It is written down first: nobody here knows whether it does more than look.

@@ -10,12 +10,15 @@
 //! - What an agent does is written down before it does it ([`kernel::duties`]).
 
 pub mod agent;
+pub mod discord;
 pub mod execution;
 mod follow;
 pub mod hands;
 pub mod jobs;
 pub mod master_coordinator;
 pub mod monitoring;
+pub mod notes;
+pub mod presence;
 mod push;
 pub mod recovery;
 pub mod risk;
@@ -30,6 +33,7 @@ use kernel::Fault;
 pub use agent::{Agent, Duties, When};
 pub use hands::Hands;
 pub use jobs::{Job, Jobs};
+pub use presence::{Room, Secrets};
 pub use standing::{Means, Standing};
 
 /// Lists the agents once; makes `[agents]` of `flotilla.toml` and the builder from the list.
@@ -60,6 +64,7 @@ macro_rules! agents {
 }
 
 agents! {
+    discord: Discord,
     execution: Execution,
     master_coordinator: MasterCoordinator,
     monitoring: Monitoring,

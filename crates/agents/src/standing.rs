@@ -22,6 +22,8 @@ use crate::agent::{Agent, Duties, Duty};
 use crate::follow::Follow;
 use crate::hands::Hands;
 use crate::jobs::{self, BoundJob, Jobs};
+use crate::notes::Notes;
+use crate::presence::{Presence, Room, Secrets};
 use crate::push;
 
 /// How long one run may take.
@@ -44,6 +46,8 @@ pub struct Means {
     pub version: &'static str,
     /// Which addresses may be told of tasks.
     pub reach: Reach,
+    /// What no file of the fleet holds.
+    pub secrets: Secrets,
 }
 
 /// The agent.
@@ -52,6 +56,7 @@ pub struct Standing {
     duties: Vec<Duty>,
     pub(crate) jobs: Vec<BoundJob>,
     pub(crate) means: Means,
+    presence: Presence,
     toolbox: Toolbox,
     runs: Runs,
     started_ms: UnixMs,
@@ -82,7 +87,7 @@ impl Standing {
     /// # Errors
     /// When its configuration is wrong.
     pub fn build<A: Agent>(config: A::Config, means: Means) -> Result<Arc<Self>, Fault> {
-        let agent = Arc::new(A::new(config)?);
+        let agent = Arc::new(A::new(config)?.given(&means.secrets)?);
         // Its own role, and never more: what the tools allow it, they allow it under this name.
         let role = Role::Agent(A::NAME.into());
         let caller = Caller::standing(role.to_string(), role);
@@ -90,6 +95,7 @@ impl Standing {
             name: A::NAME,
             duties: Duties::of(&agent),
             jobs: Jobs::of(&agent),
+            presence: Presence::of(&agent),
             toolbox: Toolbox::new(Arc::clone(&means.router), caller),
             runs: Runs::new(Arc::clone(&means.ports.store)),
             started_ms: means.ports.clock.now_ms(),
@@ -148,6 +154,7 @@ impl Standing {
             let names: Vec<&str> = self.jobs.iter().map(|bound| bound.job.name).collect();
             checks.push(Check::healthy("tasks", format!("does {}", names.join(", "))));
         }
+        checks.extend(self.presence.checks());
         Report {
             status: worst(&checks),
             service: self.name.into(),
@@ -161,7 +168,7 @@ impl Standing {
         self.means.ports.clock.now_ms()
     }
 
-    async fn live(&self, stopping: CancellationToken) {
+    async fn live(self: &Arc<Self>, stopping: CancellationToken) {
         let ports = &self.means.ports;
         let elections = Elections::new(Arc::clone(&ports.leases), ports.clock.clone());
         let mut lead = Lead::new(elections, duties::election(self.name), self.name);
@@ -172,9 +179,11 @@ impl Standing {
             });
             if leads {
                 self.state.lock().leads = true;
+                let room = Room::new(self);
                 // Whatever is under way when the lead is lost is left to the one who leads then.
                 let ended = tokio::select! {
                     ended = self.do_duties(&stopping) => ended,
+                    () = self.presence.keep(&room) => Ok(()),
                     () = lead.keep() => Ok(()),
                 };
                 self.state.lock().leads = false;
@@ -272,7 +281,8 @@ impl Standing {
             outcome: String::new(),
             calls: Vec::new(),
         };
-        Hands::new(toolbox, self.runs.clone(), run, self.means.ports.clock.clone())
+        let notes = Notes::new(Arc::clone(&self.means.ports.store), self.name);
+        Hands::new(toolbox, self.runs.clone(), notes, run, self.means.ports.clock.clone())
     }
 
     pub(crate) async fn keep(&self, hands: &Hands, standing: RunStanding, outcome: String) -> Result<(), Fault> {

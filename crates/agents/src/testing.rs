@@ -22,6 +22,7 @@ use servers::MarketPorts;
 use servers::outbound::Reach;
 
 use crate::agent::Agent;
+use crate::presence::Secrets;
 use crate::standing::{Means, Standing};
 
 /// Calls servers as the gateway would.
@@ -66,6 +67,7 @@ impl Bench {
             router: Arc::clone(&servers) as Arc<dyn Router>,
             version: "0.0.0-test",
             reach: Reach::default(),
+            secrets: Secrets::default(),
         };
         let agent = Standing::build::<A>(config, means).unwrap();
         Self { world, servers, agent, tasks: Tasks::new() }

@@ -67,7 +67,7 @@ pub const SERVICES: &[Service] = &[
     agent("risk", 5006, "watches exposure, losses, oracles and gas; trips the kill switch", true),
     agent("recovery", 5007, "takes what failed from its incident to serving again, or to people", true),
     agent("ui", 5008, "keeps dashboards fresh, delivers notifications", false),
-    agent("discord", 5009, "the bot", false),
+    agent("discord", 5009, "the Discord bot: commands, and channels for figures, alerts and log lines", true),
 ];
 
 /// The built servers, in port order.

@@ -43,6 +43,13 @@ pub enum Cause {
         /// Within whose rights it was done.
         role: Role,
     },
+    /// Somebody asked for it by chat.
+    Asked {
+        /// Who, as the audit trail names them.
+        caller: String,
+        /// Within whose rights it was done.
+        role: Role,
+    },
 }
 
 /// How a run stands.

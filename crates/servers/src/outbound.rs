@@ -119,7 +119,7 @@ pub struct Ask {
     pub method: Method,
     /// Where: `http` or `https`.
     pub url: Uri,
-    /// With what headers, beside host and user agent.
+    /// With what headers, beside the host and, unless one is among them, the user agent.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// With what body.
     pub body: Bytes,
@@ -257,8 +257,8 @@ fn request(ask: &Ask) -> Result<Request<Full<Bytes>>, Fault> {
         .map_err(|error| bad(&error))?;
     let headers = request.headers_mut();
     headers.insert(HOST, HeaderValue::from_str(authority).map_err(|error| bad(&error))?);
-    headers.insert(USER_AGENT, HeaderValue::from_static("flotilla"));
     headers.extend(ask.headers.iter().cloned());
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static("flotilla"));
     Ok(request)
 }
 

@@ -17,7 +17,7 @@ enum Place {
     Chores,
 }
 
-const PLACES: [(&str, Place); 15] = [
+const PLACES: [(&str, Place); 14] = [
     ("kernel", Place::Layer(0)),
     ("market", Place::Layer(1)),
     ("mcp", Place::Layer(1)),
@@ -29,7 +29,6 @@ const PLACES: [(&str, Place); 15] = [
     ("evm", Place::Adapter),
     ("llm", Place::Adapter),
     ("web", Place::Adapter),
-    ("discord", Place::Adapter),
     ("flotilla", Place::Root),
     ("xtask", Place::Chores),
     ("benches", Place::Benches),
@@ -47,7 +46,8 @@ const FENCES: [(&str, &[&str]); 14] = [
     ("etcd-client", &["backends"]),
     ("axum*", &["web"]),
     ("maud", &["web"]),
-    ("twilight*", &["discord"]),
+    // Its tests have a server that speaks it.
+    ("tokio-websockets", &["agents", "flotilla"]),
     ("genai", &["llm"]),
     ("clap*", &["flotilla", "xtask"]),
     ("indicatif", &["flotilla", "xtask"]),
@@ -59,7 +59,10 @@ const BANNED: [(&str, &str); 4] = [
     ("aws-lc-sys", "its C build is slow: choose the `ring` feature of whatever brings it in"),
     ("openssl-sys", "it needs the system's OpenSSL: choose rustls"),
     ("native-tls", "it needs the system's TLS: choose rustls"),
-    ("serenity", "it falls back to the real service when a local one fails: use twilight"),
+    (
+        "serenity",
+        "it falls back to the real service when a local one fails: crates/agents/src/discord speaks for itself",
+    ),
 ];
 
 fn place(name: &str) -> Option<Place> {

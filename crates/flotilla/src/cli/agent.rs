@@ -168,7 +168,10 @@ async fn runs(global: &Global, name: &str, duty: Option<String>, limit: u64) -> 
         let at = run["began_ms"].as_i64().map(timestamp).unwrap_or_default();
         let cause = match &run["cause"] {
             Value::String(word) => word.clone(),
-            cause => cause["task"]["id"].as_str().unwrap_or("events").to_owned(),
+            cause => {
+                let by = cause["task"]["id"].as_str().or_else(|| cause["asked"]["caller"].as_str());
+                by.unwrap_or("events").to_owned()
+            }
         };
         let calls = run["calls"].as_array().map_or(0, Vec::len).to_string();
         let outcome: String = run["outcome"].as_str().unwrap_or_default().chars().take(100).collect();

@@ -45,6 +45,11 @@ impl Loaded {
         Some(backends::rabbitmq::Place { url: self.secrets.get(RABBITMQ_URL)?.expose() })
     }
 
+    /// What agents are given that stands in no file of ours.
+    pub fn of_agents(&self) -> agents::Secrets {
+        agents::Secrets { discord_token: self.secrets.get(DISCORD_TOKEN).cloned() }
+    }
+
     /// Where the fleet's etcd is, if it has one.
     pub fn etcd(&self) -> Option<backends::etcd::Place<'_>> {
         Some(backends::etcd::Place { endpoints: self.secrets.get(ETCD_ENDPOINTS)?.expose() })
@@ -86,13 +91,16 @@ pub struct Loaded {
 }
 
 /// Variables with names of their own, and the keys they set.
-const VARIABLES: [(&str, &str); 6] = [
+const VARIABLES: [(&str, &str); 9] = [
     ("FLOTILLA_DATA_DIR", "fleet.data_dir"),
     ("FLOTILLA_TOOLS_DIR", "fleet.tools_dir"),
     ("FLOTILLA_MODE", "fleet.mode"),
     ("FLOTILLA_LOG", "logs.level"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
     ("WALLET_KEYSTORE", "wallet.keystore"),
+    ("DISCORD_METRICS_CHANNEL_ID", "agents.discord.metrics_channel"),
+    ("DISCORD_ALERTS_CHANNEL_ID", "agents.discord.alerts_channel"),
+    ("DISCORD_LOGS_CHANNEL_ID", "agents.discord.logs_channel"),
 ];
 
 /// Keys of before, and what says it now.
@@ -103,7 +111,7 @@ const MOVED: [(&str, &str); 3] = [
 ];
 
 /// Variables that hold secrets: from the environment, `.env` or a file (`NAME_FILE`), never from `flotilla.toml`.
-const SECRETS: [&str; 12] = [
+const SECRETS: [&str; 13] = [
     DATABASE_URL,
     DATABASE_PASSWORD,
     REDIS_URL,
@@ -116,6 +124,7 @@ const SECRETS: [&str; 12] = [
     WALLET_PASSWORD,
     RELAY_URL,
     RELAY_KEY,
+    DISCORD_TOKEN,
 ];
 
 /// Where the fleet's PostgreSQL is; without one it keeps its things in the data folder.
@@ -142,6 +151,8 @@ pub const WALLET_PASSWORD: &str = "WALLET_PASSWORD";
 pub const RELAY_URL: &str = "RELAY_URL";
 /// The key by which the relay knows who asks; no wallet's.
 pub const RELAY_KEY: &str = "RELAY_PRIVATE_KEY";
+/// The Discord bot's token.
+const DISCORD_TOKEN: &str = "DISCORD_BOT_TOKEN";
 
 /// Any key: `FLOTILLA_HTTP__BIND` sets `http.bind`.
 const PREFIX: &str = "FLOTILLA_";

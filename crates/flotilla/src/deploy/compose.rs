@@ -30,17 +30,24 @@ pub fn files() -> Vec<File> {
 }
 
 fn complete() -> String {
-    let services: String = built().map(service).collect();
-    let containers = built().count() + BESIDE;
+    let services: String = built().map(|service| container(&host(service), service)).collect();
+    let bot = built().find(|service| service.role() == BOT).map(|service| container(BOT_CONTAINER, service));
+    let containers = built().count() + BESIDE + usize::from(bot.is_some());
+    let services = services + &bot.unwrap_or_default();
     HEAD.replace("@MADE@", MADE).replace("@COUNT@", &containers.to_string()) + &services + TAIL
 }
 
 /// How many containers there are beside servers and agents: six of infrastructure, and Nginx.
 const BESIDE: usize = 7;
 
-/// A service of the fleet.
-fn service(service: &'static Service) -> String {
-    let (host, role, port) = (host(service), service.role(), service.port);
+/// The agent that is connected to Discord, and the container of the communication services that is its second copy: of the two one is connected,
+/// and the other takes over when that one ends.
+const BOT: &str = "agent:discord";
+const BOT_CONTAINER: &str = "discord-bot";
+
+/// A service of the fleet in a container of this name.
+fn container(host: &str, service: &'static Service) -> String {
+    let (role, port) = (service.role(), service.port);
     let coordinator = service.role() == COORDINATOR;
     let minimal = services_of(Mode::Minimal).iter().any(|other| other.role() == role);
     let profiles = if minimal { "[full, minimal]" } else { "[full]" };
@@ -61,6 +68,14 @@ fn service(service: &'static Service) -> String {
     if service.kind == Kind::Server && service.name == "execution" {
         text.push_str("      WALLET_PRIVATE_KEY_FILE: /run/secrets/wallet_private_key\n");
         text.push_str("    secrets: [database_url, redis_url, rabbitmq_url, ethereum_rpc_url, wallet_private_key]\n");
+    }
+    // Who speaks to Discord has the bot's token, and nobody else.
+    if role == BOT {
+        text.push_str("      DISCORD_BOT_TOKEN_FILE: /run/secrets/discord_bot_token\n");
+        for channel in ["METRICS", "ALERTS", "LOGS"] {
+            text.push_str(&format!("      DISCORD_{channel}_CHANNEL_ID: ${{DISCORD_{channel}_CHANNEL_ID:-}}\n"));
+        }
+        text.push_str("    secrets: [database_url, redis_url, rabbitmq_url, ethereum_rpc_url, discord_bot_token]\n");
     }
     text.push_str(&format!("    healthcheck: {{<<: *healthcheck, test: [CMD, /flotilla, health, \"{port}\"]}}\n"));
     text.push_str(if coordinator {
@@ -362,6 +377,7 @@ secrets:
   rabbitmq_url: {file: ../secrets/rabbitmq_url}
   ethereum_rpc_url: {file: ../secrets/ethereum_rpc_url}
   wallet_private_key: {file: ../secrets/wallet_private_key}
+  discord_bot_token: {file: ../secrets/discord_bot_token}
   tls_certificate: {file: ../secrets/tls_certificate}
   tls_key: {file: ../secrets/tls_key}
 ";

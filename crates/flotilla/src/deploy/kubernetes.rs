@@ -147,10 +147,10 @@ fn container(service: &Service) -> Value {
 fn environment(service: &Service) -> Value {
     let told = |name: &str, value: &str| json!({ "name": name, "value": value });
     let host = host(service);
-    json!([
+    let mut all = vec![
         told("FLOTILLA_DATA_DIR", "/var/lib/flotilla"),
         told("FLOTILLA_HTTP__BIND", "0.0.0.0"),
-        { "name": "FLOTILLA_HTTP__ADVERTISE", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } },
+        json!({ "name": "FLOTILLA_HTTP__ADVERTISE", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } }),
         told("FLOTILLA_HTTP__HOSTS", &format!("{host},{host}.{NAMESPACE}.svc")),
         told("FLOTILLA_URL", &format!("http://mcp-{COORDINATOR}:4000")),
         told("FLOTILLA_FLEET_KEY_FILE", "/run/secrets/fleet_key"),
@@ -159,7 +159,13 @@ fn environment(service: &Service) -> Value {
         told("RABBITMQ_URL_FILE", "/run/secrets/rabbitmq_url"),
         told("ETCD_ENDPOINTS_FILE", "/run/secrets/etcd_endpoints"),
         told("ETHEREUM_RPC_URL_FILE", "/run/secrets/ethereum_rpc_url"),
-    ])
+    ];
+    if service.role() == "agent:discord" {
+        // Who has no bot has no such secret.
+        let token = json!({ "secretKeyRef": { "name": "flotilla-discord", "key": "token", "optional": true } });
+        all.push(json!({ "name": "DISCORD_BOT_TOKEN", "valueFrom": token }));
+    }
+    all.into()
 }
 
 fn door(service: &Service) -> Value {

@@ -55,7 +55,12 @@ const VARIABLES: &[Variable] = &[
     Variable("FLOTILLA_PUBLISH", "The address of this machine on which ports are published.", Text("127.0.0.1"), None),
     Variable("OPENAI_API_KEY", "Language models.", Nobody, Some("ai-integration")),
     Variable("ANTHROPIC_API_KEY", "", Nobody, Some("ai-integration")),
-    Variable("DISCORD_BOT_TOKEN", "Discord.", Nobody, Some("agent:discord")),
+    Variable(
+        "DISCORD_BOT_TOKEN",
+        "The Discord bot: its token, and the ids of its channels. docs/discord.md says how to make one.",
+        Nobody,
+        Some("agent:discord"),
+    ),
     Variable("DISCORD_METRICS_CHANNEL_ID", "", Nobody, Some("agent:discord")),
     Variable("DISCORD_ALERTS_CHANNEL_ID", "", Nobody, Some("agent:discord")),
     Variable("DISCORD_LOGS_CHANNEL_ID", "", Nobody, Some("agent:discord")),
@@ -166,6 +171,7 @@ impl Settings {
             ("rabbitmq_url", format!("amqp://{}:{}@rabbitmq:5672/%2f", escaped(rabbit), escaped(secret))),
             ("ethereum_rpc_url", self.get("ETHEREUM_RPC_URL").to_owned()),
             ("wallet_private_key", String::new()),
+            ("discord_bot_token", self.get("DISCORD_BOT_TOKEN").to_owned()),
         ]
     }
 }

@@ -282,7 +282,7 @@ fn start_unit(
 fn factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
     match spec.kind {
         Kind::Server => server_factory(parts, config, gateway, spec),
-        Kind::Agent => agent_factory(config, gateway, spec),
+        Kind::Agent => agent_factory(parts, config, gateway, spec),
     }
 }
 
@@ -325,13 +325,15 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
     })
 }
 
-fn agent_factory(config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
+fn agent_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: &'static catalog::Service) -> Factory {
     let (config, to, gateway) = (config.agents.clone(), config.a2a.clone(), Arc::clone(gateway));
+    let secrets = parts.of_agents.clone();
     Arc::new(move |ports| {
         let (config, to, gateway) = (config.clone(), to.clone(), Arc::clone(&gateway));
+        let secrets = secrets.clone();
         Box::pin(async move {
             let tasks = ports.tasks.clone();
-            let means = agents::Means { ports, router: gateway, version: crate::VERSION, reach: to.reach()? };
+            let means = agents::Means { ports, router: gateway, version: crate::VERSION, reach: to.reach()?, secrets };
             let agent = agents::build(spec.name, &config, means)?;
             agent.offer().await?;
             agent.start(&tasks);

@@ -65,6 +65,8 @@ pub struct Parts {
     pub wallet: Wallet,
     /// Foundry's programs.
     pub foundry: Arc<dyn Foundry>,
+    /// What agents are given that stands in no file.
+    pub of_agents: agents::Secrets,
     /// Phases, sealer, version.
     pub shared: Shared,
     /// Speaks MCP on every port.
@@ -155,6 +157,7 @@ impl Parts {
             pools: chain.pools,
             wallet,
             foundry: Arc::new(evm::Toolset::new(&places(loaded, &data), &tasks)),
+            of_agents: loaded.of_agents(),
             shared,
             door: Arc::new(Door::new(door)),
             past,
@@ -439,7 +442,8 @@ pub fn every_service() -> Result<Vec<Arc<mcp::Service>>> {
 /// Every built agent, likewise.
 pub fn every_agent() -> Result<Vec<Arc<agents::Standing>>> {
     let (ports, _, gateway) = on_paper();
-    let means = agents::Means { ports, router: gateway, version: crate::VERSION, reach: Default::default() };
+    let (reach, secrets) = Default::default();
+    let means = agents::Means { ports, router: gateway, version: crate::VERSION, reach, secrets };
     kernel::catalog::agents()
         .map(|spec| agents::build(spec.name, &agents::AgentsConfig::default(), means.clone()))
         .collect()

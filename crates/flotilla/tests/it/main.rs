@@ -15,6 +15,7 @@ mod conformance;
 mod connect;
 mod dashboard;
 mod deploy;
+mod discord;
 mod doctor;
 mod etcd;
 mod fixture;

@@ -87,7 +87,7 @@ pub struct Config {
     pub default_rules: bool,
     /// Private addresses that `probe` may reach beside the fleet's own: host, host:port, an IP address or a network like 10.0.0.0/8.
     pub allow: Vec<String>,
-    /// Where people are told of alerts, by name: `[servers.monitoring.sinks.NAME]` with `kind` (webhook, ntfy, alertmanager, heartbeat) and `url`.
+    /// Where people are told of alerts, by name: `[servers.monitoring.sinks.NAME]` with `kind` (webhook, ntfy, discord, alertmanager, heartbeat) and `url`.
     pub sinks: BTreeMap<String, Sink>,
     /// Alerts that are not told while others fire, which say enough.
     pub inhibit: Vec<Inhibition>,
@@ -243,7 +243,7 @@ tools! { Monitoring::NAME;
     LIST_SILENCES = "list_silences": fn(ListSilencesRequest) -> ListSilencesResponse, Hints::READ;
     /// Ends a silence now: what it kept quiet is told of again.
     EXPIRE_SILENCE = "expire_silence": fn(ExpireSilenceRequest) -> Silence, Hints { idempotent: false, ..Hints::SET };
-    /// Lists the sinks where alerts are sent (webhooks, ntfy, Alertmanager, heartbeat): what waits there, when each was last told, and why it takes nothing.
+    /// Lists the sinks where alerts are sent (webhooks, ntfy, Discord, Alertmanager, heartbeat): what waits there, when each was last told, and why it takes nothing.
     LIST_SINKS = "list_sinks": fn(ListSinksRequest) -> ListSinksResponse, Hints::READ;
     /// Notifies people: every sink is told of the alerts that it has not heard of yet. The monitoring agent does this every few seconds.
     DELIVER_ALERTS = "deliver_alerts": fn(DeliverAlertsRequest) -> DeliverAlertsResponse,

@@ -32,6 +32,8 @@ pub enum SinkKind {
     Webhook,
     /// A topic of an ntfy server: the address is `https://SERVER/TOPIC`.
     Ntfy,
+    /// A channel of Discord, by a webhook of it: the address is `https://discord.com/api/webhooks/ID/TOKEN`, which is a secret.
+    Discord,
     /// An Alertmanager, by version 2 of its API; the address is what comes before `/api/v2`.
     Alertmanager,
     /// A dead man's switch: it is asked for by GET for as long as rules are evaluated, and raises the alarm by itself when that ends.
@@ -111,7 +113,7 @@ impl Sink {
     /// After how many milliseconds it is told again; `None` for never.
     pub(super) fn repeat_ms(&self) -> Option<i64> {
         let usual = match self.kind {
-            SinkKind::Webhook | SinkKind::Ntfy => REPEAT_SECONDS,
+            SinkKind::Webhook | SinkKind::Ntfy | SinkKind::Discord => REPEAT_SECONDS,
             SinkKind::Alertmanager | SinkKind::Heartbeat => REMIND_SECONDS,
         };
         let seconds = self.repeat_seconds.unwrap_or(usual);
@@ -134,6 +136,7 @@ impl Sink {
         let hint = match self.kind {
             SinkKind::Webhook | SinkKind::Heartbeat => "like https://example.com/alerts",
             SinkKind::Ntfy => "like https://ntfy.sh/my-topic",
+            SinkKind::Discord => "like https://discord.com/api/webhooks/ID/TOKEN, from a file: url_file",
             SinkKind::Alertmanager => "like http://alertmanager:9093",
         };
         // What was given is not repeated: it may hold a secret.

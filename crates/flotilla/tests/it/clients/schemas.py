@@ -84,7 +84,7 @@ def compose(root, found):
     ours = {("mcp-" if one["kind"] == "server" else "agent-") + one["name"]: one["port"] for one in built}
     services = file["services"]
     full = {name for name, one in services.items() if "full" in one["profiles"]}
-    beside = {"postgres", "redis", "rabbitmq", "etcd", "prometheus", "grafana", "nginx"}
+    beside = {"postgres", "redis", "rabbitmq", "etcd", "prometheus", "grafana", "nginx", "discord-bot"}
     if full != set(ours) | beside:
         found.append(f"full is {sorted(full ^ (set(ours) | beside))} off")
     for name, one in services.items():

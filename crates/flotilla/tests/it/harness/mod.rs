@@ -8,6 +8,7 @@
 pub(crate) mod browser;
 pub(crate) mod command;
 pub(crate) mod daemon;
+pub(crate) mod discord;
 pub(crate) mod fleet;
 pub(crate) mod home;
 pub(crate) mod http;

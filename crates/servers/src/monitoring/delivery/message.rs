@@ -25,6 +25,10 @@ const REMINDERS: i64 = 4;
 /// Longest text that an ntfy server takes for a message, in bytes; with more it would make a file of it.
 const NTFY_BYTES_MAX: usize = 3_500;
 
+/// Longest text of a Discord webhook's message, in bytes, before it is made inert: 4,096 characters are taken. And of its title, of 256, in characters.
+const DISCORD_BYTES_MAX: usize = 2_000;
+const DISCORD_TITLE_MAX: usize = 80;
+
 /// A request to a sink.
 #[derive(Debug)]
 pub(super) struct Message {
@@ -52,6 +56,7 @@ pub(super) fn message(
             let server = &path[..path.len() - topic.len()];
             (Method::POST, at(&url, server)?, Some(ntfy(&topic, due)))
         }
+        SinkKind::Discord => (Method::POST, url, Some(discord(due))),
         SinkKind::Alertmanager => {
             let path = format!("{}/api/v2/alerts", url.path().trim_end_matches('/'));
             (Method::POST, at(&url, &path)?, Some(alertmanager(sink, due, now_ms)))
@@ -113,7 +118,8 @@ fn webhook(name: &str, due: &Due, now_ms: UnixMs) -> Value {
     })
 }
 
-fn ntfy(topic: &str, due: &Due) -> Value {
+/// Each alert on a line, as many as fit.
+fn lines(due: &Due, bytes_max: usize) -> String {
     let line = |alert: &Alert| {
         let (severity, state) = (alert.severity.as_str(), alert.state.as_str());
         let by = alert.acknowledged.as_ref().filter(|_| alert.state == State::Acknowledged);
@@ -125,21 +131,48 @@ fn ntfy(topic: &str, due: &Due) -> Value {
     let mut text = String::new();
     for (told, alert) in due.alerts.iter().enumerate() {
         let line = line(alert);
-        if text.len() + line.len() > NTFY_BYTES_MAX {
+        if text.len() + line.len() > bytes_max {
             text.push_str(&format!("and {} more", due.alerts.len() - told));
             break;
         }
         text.push_str(&line);
         text.push('\n');
     }
-    let worst = due.alerts.iter().filter(|alert| alert.state != State::Resolved).map(|alert| alert.severity).max();
-    let (priority, tag) = match worst {
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// How bad the worst is of what is not over.
+fn worst(due: &Due) -> Option<Severity> {
+    due.alerts.iter().filter(|alert| alert.state != State::Resolved).map(|alert| alert.severity).max()
+}
+
+fn ntfy(topic: &str, due: &Due) -> Value {
+    let text = lines(due, NTFY_BYTES_MAX);
+    let (priority, tag) = match worst(due) {
         Some(Severity::Critical) => (5, "rotating_light"),
         Some(Severity::Warning) => (4, "warning"),
         Some(Severity::Info) => (3, "information_source"),
         None => (3, "white_check_mark"),
     };
-    json!({ "topic": topic, "title": title(due), "message": text.trim_end(), "priority": priority, "tags": [tag] })
+    json!({ "topic": topic, "title": title(due), "message": text, "priority": priority, "tags": [tag] })
+}
+
+/// A message of a Discord webhook, which pings nobody and has no markup but its frame, whatever stands in it.
+fn discord(due: &Due) -> Value {
+    // A mark of no width: neither the end of a code block nor a mention.
+    let inert = |text: &str| text.replace('`', "`\u{200b}").replace('@', "@\u{200b}");
+    let colour = match worst(due) {
+        Some(Severity::Critical) => 0xda_36_33,
+        Some(Severity::Warning) => 0xd2_99_22,
+        Some(Severity::Info) => 0x3b_82_f6,
+        None => 0x2e_a0_43,
+    };
+    let markup = |c: char| if "*_~|<>[]()#\\".contains(c) { format!("\\{c}") } else { c.to_string() };
+    let title: String = title(due).chars().take(DISCORD_TITLE_MAX).map(markup).collect();
+    let text = inert(&lines(due, DISCORD_BYTES_MAX));
+    let embed = json!({ "title": inert(&title), "description": format!("```\n{text}\n```"), "color": colour });
+    json!({ "username": "Flotilla", "allowed_mentions": { "parse": [] }, "embeds": [embed] })
 }
 
 /// `postableAlerts` of Alertmanager's API, version 2.
@@ -283,6 +316,42 @@ mod tests {
               ]
             }"#]],
         );
+    }
+
+    #[test]
+    fn a_discord_webhook_gets_a_message_that_is_no_markup() {
+        check(
+            SinkKind::Discord,
+            "https://discord.com/api/webhooks/1/token",
+            expect![[r#"
+                POST https://discord.com/api/webhooks/1/token
+                content-type: application/json
+                idempotency-key: ea467cb0f8a580e6
+                x-flotilla-signature: sha256=fd6fe07bc3b8094f9ec43b1d7e591a201a9f9569adf853382ebe696bc0e1da44
+                {
+                  "username": "Flotilla",
+                  "allowed_mentions": {
+                    "parse": []
+                  },
+                  "embeds": [
+                    {
+                      "title": "1 firing, 1 resolved: service-down of a",
+                      "description": "```\ncritical, firing: service-down of a\n  look\nwarning, resolved: latency of b\n```",
+                      "color": 14300723
+                    }
+                  ]
+                }"#]],
+        );
+        let mut due = due();
+        due.alerts[0].summary = "`@everyone <@1> [x](y)".repeat(200);
+        due.alerts = vec![due.alerts[0].clone(); 50];
+        let body = discord(&due);
+        let embed = &body["embeds"][0];
+        let length = |value: &Value| value.as_str().unwrap().encode_utf16().count();
+        assert!(length(&embed["description"]) <= 4_096 && length(&embed["title"]) <= 256, "{embed}");
+        let said = body.to_string();
+        assert!(!said.contains("@everyone") && !said.contains("<@1>"), "{said}");
+        assert!(!embed["title"].as_str().unwrap().contains("](y"), "{embed}");
     }
 
     #[test]
