@@ -144,9 +144,7 @@ impl Parts {
         };
         let phases = Phases::new(clock.clone(), metrics, Arc::new(recorder.clone()), config.limits.clone());
         let phases = beside.limit(with_spans(phases, exporter));
-        let long = TaskStore::new(Arc::clone(&ports.store), clock.clone(), tasks.clone());
-        let shared =
-            Shared { phases, sealer: sealer.clone(), clock: clock.clone(), version: crate::VERSION, tasks: Some(long) };
+        let shared = shared(phases, &sealer, &ports);
         let auth = authenticate(config, keys, sealer.clone())?;
         let mut door = door(config, &auth, sealer, &doors, clock);
         let past = past(&ports, &mut door, &storage);
@@ -281,6 +279,12 @@ impl Parts {
         self.storage.drain(super::DRAIN_TIME).await;
         self.database.close().await;
     }
+}
+
+/// What the services of a process share.
+fn shared(phases: Phases, sealer: &Sealer, ports: &Ports) -> Shared {
+    let long = TaskStore::new(Arc::clone(&ports.store), ports.clock.clone(), ports.tasks.clone());
+    Shared { phases, sealer: sealer.clone(), clock: ports.clock.clone(), version: crate::VERSION, tasks: Some(long) }
 }
 
 /// The services, and what can be done to them from here.

@@ -301,6 +301,11 @@ async fn what_is_no_project_of_ours_is_refused() {
     ] {
         place.refused("build", json!({ "project": project }), said).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_wrongly_is_refused_with_what_would_be_right() {
+    let place = place(PathBuf::from("/nonexistent"), |_| ());
     let refused = async |tool: &str, arguments: Value, expected: Expect| place.refused(tool, arguments, expected).await;
     refused(
         "test",
