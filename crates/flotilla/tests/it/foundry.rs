@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Fleet, tools};
+use crate::harness::{Fleet, Mcp, tools};
 
 /// Calls a tool that may take longer than a client waits: asked again, it goes on.
 fn call(fleet: &Fleet, tool: &str, arguments: &Value) -> Value {
@@ -36,6 +36,10 @@ fn a_new_project_is_tested_deployed_by_executions_signing_and_verified() {
     let send = json!({
         "action": "send", "address": deployed["address"], "function": "count(uint256)", "arguments": ["3"], "key": "count-1",
     });
+    let trader = fleet.cli(&["token", "create", "desk", "--role", "trader", "--json"]).json();
+    let desk = Mcp::new(&format!("{}/mcp", fleet.url()), trader["token"].as_str().map(ToOwned::to_owned));
+    let refused = desk.call("foundry-integration__cast", send.clone()).unwrap_err();
+    assert!(refused.starts_with("permission_denied: ") && refused.contains("administrator"), "{refused}");
     let sent = fleet.call("foundry-integration__cast", send);
     assert_eq!(sent["submission"]["key"], "count-1", "{sent}");
     let wallet = fleet.call("execution__wallet", json!({}));

@@ -2,10 +2,10 @@
 
 use kernel::chain::{Address, Amount, BlockId, Data, Fees};
 use kernel::intents::{Rehearsal, Request, Route};
-use kernel::{Fault, Result};
+use kernel::{Access, Fault, Result};
 use market::gate::Mode;
 use market::risk::Proposal;
-use mcp::prelude::{Deserialize, JsonSchema, Serialize};
+use mcp::prelude::{Ctx, Deserialize, JsonSchema, Serialize};
 
 use super::Execution;
 use super::gate::{DEPLOYED, deployed_key};
@@ -127,8 +127,13 @@ impl Execution {
         .await
     }
 
-    pub(super) async fn transact(&self, request: TransactRequest) -> Result<IntentView> {
+    pub(super) async fn transact(&self, request: TransactRequest, ctx: &Ctx) -> Result<IntentView> {
         let TransactRequest { key, to, data, value_wei, fees } = request;
+        // What a call moves of the wallet's tokens, or of its executor's, no limit counts.
+        if to.is_some() && !ctx.caller.allows(Access::Admin) {
+            return Err(Fault::denied("a call from the fleet's wallet takes an administrator")
+                .hint("it could move all that the wallet and its executor hold; to create a contract a trader may"));
+        }
         if to.is_none() && data.is_empty() {
             return Err(Fault::invalid("neither to nor data").hint("whom to send to, or the code of a new contract"));
         }

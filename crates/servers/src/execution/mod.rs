@@ -165,7 +165,7 @@ impl McpServer for Execution {
         set.add(HISTORY, |server, request, _| async move { Ok(server.history(request).await?) });
         set.add(WALLET, |server, _, _| async move { Ok(server.wallet().await?) });
         set.add(DEPLOY_EXECUTOR, |server, request, _| async move { Ok(server.deploy_executor(request).await?) });
-        set.add(TRANSACT, |server, request, _| async move { Ok(server.transact(request).await?) });
+        set.add(TRANSACT, |server, request, ctx| async move { Ok(server.transact(request, &ctx).await?) });
         set.add(GAS_STRATEGY, |server, _, _| async move { Ok(server.gas_strategy().await?) });
     }
 }
@@ -194,7 +194,7 @@ tools! { Execution::NAME;
     WALLET = "wallet": fn(WalletRequest) -> WalletAnswer, Hints::READ_WORLD;
     /// Deploys a flash executor that the wallet owns, under a key, once; what is submitted afterwards uses it.
     DEPLOY_EXECUTOR = "deploy_executor": fn(DeployRequest) -> IntentView, TRADE;
-    /// Sends a transaction that is no trade, once under its key: deploys a contract or calls one, simulated, held to the switches, the price of gas and what may be lost, signed and followed.
+    /// Sends a transaction that is no trade, once under its key: deploys a contract or calls one, simulated, held to the switches, the price of gas and what may be lost, signed and followed. A call takes an administrator.
     TRANSACT = "transact": fn(TransactRequest) -> IntentView, TRADE;
     /// Tells what is offered for gas, up to what that may be raised, and what the tips of the last blocks suggest.
     GAS_STRATEGY = "gas_strategy": fn(GasStrategyRequest) -> GasStrategyAnswer, Hints::READ_WORLD;
