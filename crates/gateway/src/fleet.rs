@@ -56,6 +56,31 @@ impl Gateway {
         });
     }
 
+    /// Waits until the tools of every server that runs in other processes are known, for so long at most: a copy that is gone, and that the
+    /// registry does not know to be gone, never tells them.
+    pub async fn know_others(self: &Arc<Self>, limit: Duration) {
+        let mut changes = self.changes();
+        let known = async {
+            loop {
+                match self.ports.fleet.instances().await {
+                    Ok(instances) => self.set_instances(instances),
+                    Err(fault) => tracing::warn!(%fault, "the registry cannot be read"),
+                }
+                if self.remotes.lock().values().all(|remote| remote.has_tools()) {
+                    return;
+                }
+                tokio::select! {
+                    // Whatever changed, and where some changes were missed too, it is looked again.
+                    _ = changes.recv() => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
+            }
+        };
+        if tokio::time::timeout(limit, known).await.is_err() {
+            tracing::warn!("some servers of other processes do not tell their tools");
+        }
+    }
+
     /// Starts hearing what processes ask each other for: a breaker that is to be closed is closed by every gateway that has it.
     pub fn hear_resets(self: &Arc<Self>) {
         let (gateway, stopping) = (Arc::downgrade(self), self.ports.tasks.stopping());

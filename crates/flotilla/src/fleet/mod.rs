@@ -45,6 +45,8 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DRAIN_TIME: Duration = Duration::from_secs(25);
 /// How long what is under way at the doors may take of that.
 const DOORS_TIME: Duration = Duration::from_secs(12);
+/// How long servers of other processes may take to tell their tools before agents go ahead without.
+const OTHERS_TIME: Duration = Duration::from_secs(3);
 /// How long services may take to come up before `up` shows how far they are.
 const FIRST_START_TIME: Duration = Duration::from_secs(30);
 
@@ -138,7 +140,10 @@ pub async fn start(
         gateway.hear_resets();
     }
     first_start(&supervisor).await;
-    // Agents after the servers whose tools they use.
+    // Agents after the servers whose tools they use, here and in other processes: they take tasks as soon as they stand.
+    if with_agents {
+        gateway.know_others(OTHERS_TIME).await;
+    }
     for door in agents {
         note.services.insert(door.spec.role(), door.url.clone());
         let unit = start_unit(&parts, config, &gateway, door.spec, door.url.clone());

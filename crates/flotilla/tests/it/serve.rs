@@ -17,7 +17,7 @@ struct Several {
 /// Every built server, split over the processes.
 const COORDINATOR: [&str; 4] = ["serve", "master-coordinator", "utilities", "--no-sandbox"];
 const CORE: [&str; 4] = ["serve", "coordination", "logging", "--no-sandbox"];
-const REST: [&str; 15] = [
+const REST: [&str; 16] = [
     "serve",
     "monitoring",
     "legacy",
@@ -25,6 +25,7 @@ const REST: [&str; 15] = [
     "data-providers",
     "dex-services",
     "execution",
+    "foundry-integration",
     "market-analysis",
     "orchestration",
     "production",

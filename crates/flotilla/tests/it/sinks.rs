@@ -1,5 +1,6 @@
 //! Alerts on their way to people, from the real fleet.
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -46,13 +47,26 @@ fn an_alert_reaches_people_once_and_a_fleet_that_was_killed_goes_on_where_it_sto
     beats("and so does the heart");
 }
 
+/// Debian's Alertmanager reads its templates where its package puts them; a package that is only unpacked is shown to it there.
+fn with_its_templates(program: &Path) -> Command {
+    const TEMPLATES: &str = "usr/share/prometheus/alertmanager";
+    if Path::new("/").join(TEMPLATES).exists() {
+        return Command::new(program);
+    }
+    let unpacked = program.ancestors().map(|above| above.join(TEMPLATES)).find(|place| place.exists());
+    let script = "mount -t tmpfs none /usr/share && mkdir -p /usr/share/prometheus && cp -r \"$1\" /usr/share/prometheus/ && shift && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]).args(unpacked).arg(program);
+    command
+}
+
 /// An Alertmanager that tells nobody. Returns its URL.
 fn alertmanager(home: &Home) -> Option<(Daemon, String)> {
     let program = tools::debian("bin/prometheus-alertmanager")?;
     let config = json!({ "route": { "receiver": "nobody" }, "receivers": [{ "name": "nobody" }] });
     // JSON is YAML.
     std::fs::write(home.path("alertmanager.yml"), config.to_string()).unwrap();
-    let mut command = Command::new(program);
+    let mut command = with_its_templates(&program);
     command.arg("--config.file").arg(home.path("alertmanager.yml"));
     command.arg("--storage.path").arg(home.path("alerts"));
     command.args(["--web.listen-address=127.0.0.1:0", "--cluster.listen-address=", "--log.format=logfmt"]);

@@ -52,7 +52,7 @@ fn modes_start_what_they_say() {
     check(
         "full",
         expect![
-            "blockchain-integration coordination data-providers dex-services execution legacy logging market-analysis master-coordinator monitoring orchestration production recovery risk-management scripts task-management utilities"
+            "blockchain-integration coordination data-providers dex-services execution foundry-integration legacy logging market-analysis master-coordinator monitoring orchestration production recovery risk-management scripts task-management utilities"
         ],
     );
     check("minimal", expect!["coordination logging master-coordinator monitoring utilities"]);
@@ -85,6 +85,7 @@ fn services_take_the_ports_of_the_catalog() {
         4004 data-providers
         4005 dex-services
         4006 execution
+        4007 foundry-integration
         4018 legacy
         4020 logging
         4008 market-analysis

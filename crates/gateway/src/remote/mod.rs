@@ -195,6 +195,11 @@ impl Remote {
         Ok(Reply::raw(outcome.body))
     }
 
+    /// Whether its tools are known.
+    pub(crate) fn has_tools(&self) -> bool {
+        !self.tools.read().is_empty()
+    }
+
     /// Calls under way, over all copies.
     pub fn under_way(&self) -> usize {
         self.copies.read().all.iter().map(|copy| copy.under_way.load(Ordering::Relaxed)).sum()

@@ -64,6 +64,10 @@ struct Annotations {
 }
 
 impl Tools {
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Tool> {
         self.by_name.get(name)
     }

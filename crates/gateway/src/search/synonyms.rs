@@ -8,6 +8,7 @@ use super::words::words;
 /// Each line is one meaning.
 const MEANINGS: &[&str] = &[
     "transaction tx txn",
+    "compile build",
     "address addr account wallet",
     "find search lookup locate query scan which",
     "delete remove drop erase",

@@ -84,7 +84,7 @@ async fn paper_does_everything_but_send() {
     online.submit("one", &built.plan).await.unwrap();
     assert_eq!(gate.desk().await.unwrap().paper.marks.total_net, trade.net);
     let refused = online.bench.shown(&trader(), "deploy_executor", json!({ "key": "d" })).await;
-    expect!["permission_denied: the fleet is in paper mode (paper trades pretend an executor; set_mode of production)"]
+    expect!["permission_denied: the fleet is in paper mode (paper trades pretend an executor, and nothing else is sent; set_mode of production)"]
         .assert_eq(&refused);
 }
 
