@@ -231,14 +231,10 @@ impl Engine {
         let (simulation, mut ground) = tokio::try_join!(self.simulate(&request), self.nonce_ground(&request))?;
         for _ in 0..TRIES_MAX {
             let mut intent = self.intent(&request, &simulation);
-            let given = match ground.take() {
-                None => self.nonce_ground(&request).await?,
-                known => known,
-            };
-            if let Some(ground) = &given {
+            if let Some(ground) = &ground {
                 self.give_nonce(&mut intent, ground)?;
             }
-            let given = given.map(|ground| ground.expect);
+            let given = ground.map(|ground| ground.expect);
             let also = self.parts.gate.admit(&intent, &simulation.0).await?;
             if self.create(&intent, given, also).await? {
                 self.tell(None, &intent).await;
@@ -247,6 +243,7 @@ impl Engine {
             if let Some(row) = self.row(&request.key).await? {
                 return same(row.intent, &request);
             }
+            ground = self.nonce_ground(&request).await?;
         }
         Err(Fault::conflict("too many intents of this wallet are begun at once").hint("try again"))
     }

@@ -6,7 +6,7 @@ use clap::{Subcommand, ValueEnum};
 use kernel::Fault;
 use serde_json::{Value, json};
 
-use super::shown::{Call, Show, moment, rows};
+use super::shown::{Call, Show, moment, rows, word};
 use super::{Global, output};
 
 /// Look at alerts, say that somebody knows, keep them quiet.
@@ -127,11 +127,6 @@ impl Action {
         };
         Ok(Call { tool, arguments, show })
     }
-}
-
-/// What is written on the command line for a value.
-fn word(value: impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// `LABEL=VALUE`, and the same with `!=`, `=~`, `!~`.

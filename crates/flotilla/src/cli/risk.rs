@@ -7,7 +7,7 @@ use kernel::Fault;
 use market::risk::LimitsChange;
 use serde_json::{Map, Value, json};
 
-use super::shown::{Call, Show, moment, percent, rows};
+use super::shown::{Call, Show, moment, percent, rows, word};
 use super::{Global, output};
 
 /// Look at limits, exposure and profit; stop and resume trading.
@@ -120,11 +120,6 @@ impl Action {
         };
         Ok(Call { tool, arguments, show })
     }
-}
-
-/// What is written on the command line for a value.
-fn word(value: impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// `LIMIT=VALUE` words as a change of limits: text where the limit is an amount, JSON where it is a number or a list.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::ValueEnum;
 use kernel::Fault;
 use kernel::clock::timestamp;
 use serde_json::Value;
@@ -32,6 +33,11 @@ impl Call {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What is written on the command line for a value.
+pub fn word(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// A list as rows.

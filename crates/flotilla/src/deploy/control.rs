@@ -10,6 +10,7 @@ use kernel::catalog::COORDINATOR;
 use serde_json::{Value, json};
 
 use super::kubernetes::NAMESPACE;
+use super::nginx::TEMPORARY;
 use super::{File, MADE, built, host, yaml};
 
 /// Where the proxy answers.
@@ -20,8 +21,12 @@ const COMPONENT: &str = "deploy/kubernetes/control";
 /// The files.
 pub fn files() -> Vec<File> {
     let coordinator = format!("mcp-{COORDINATOR}");
-    let with =
-        |text: &str| text.replace("@MADE@", MADE).replace("@COORDINATOR@", &coordinator).replace("@PROXY@", PROXY);
+    let with = |text: &str| {
+        text.replace("@MADE@", MADE)
+            .replace("@COORDINATOR@", &coordinator)
+            .replace("@PROXY@", PROXY)
+            .replace("@TEMPORARY@", TEMPORARY)
+    };
     let component = |name: &str, objects: &[Value]| {
         let documents: Vec<String> = objects.iter().map(|object| yaml::document(&[], object)).collect();
         File::new(format!("{COMPONENT}/{name}"), format!("# {MADE}\n{}", documents.join("---\n")))
@@ -77,12 +82,7 @@ error_log /dev/stderr warn;
 events { worker_connections 64; }
 
 http {
-  # The root file system is read-only.
-  client_body_temp_path /tmp/body;
-  proxy_temp_path       /tmp/proxy;
-  fastcgi_temp_path     /tmp/fastcgi;
-  uwsgi_temp_path       /tmp/uwsgi;
-  scgi_temp_path        /tmp/scgi;
+@TEMPORARY@
 
   log_format line escape=json '{"time":"$time_iso8601","method":"$request_method","path":"$uri","status":$status,"seconds":$request_time}';
   access_log /dev/stdout line;

@@ -16,8 +16,20 @@ pub fn files() -> Vec<File> {
 
 fn configuration() -> String {
     let ports: String = built().map(|service| format!("    {:<28} {};\n", host(service), service.port)).collect();
-    TEMPLATE.replace("@MADE@", MADE).replace("@PORTS@", ports.trim_end()).replace("@PAGE@", &DASHBOARD_PORT.to_string())
+    TEMPLATE
+        .replace("@MADE@", MADE)
+        .replace("@TEMPORARY@", TEMPORARY)
+        .replace("@PORTS@", ports.trim_end())
+        .replace("@PAGE@", &DASHBOARD_PORT.to_string())
 }
+
+/// Where Nginx puts what it holds for a while.
+pub(super) const TEMPORARY: &str = "  # The root file system is read-only.
+  client_body_temp_path /tmp/body;
+  proxy_temp_path       /tmp/proxy;
+  fastcgi_temp_path     /tmp/fastcgi;
+  uwsgi_temp_path       /tmp/uwsgi;
+  scgi_temp_path        /tmp/scgi;";
 
 const TEMPLATE: &str = r#"# @MADE@
 worker_processes auto;
@@ -26,12 +38,7 @@ error_log /dev/stderr warn;
 events { worker_connections 4096; }
 
 http {
-  # The root file system is read-only.
-  client_body_temp_path /tmp/body;
-  proxy_temp_path       /tmp/proxy;
-  fastcgi_temp_path     /tmp/fastcgi;
-  uwsgi_temp_path       /tmp/uwsgi;
-  scgi_temp_path        /tmp/scgi;
+@TEMPORARY@
 
   # No query and no header is logged: either may hold a secret.
   log_format line escape=json '{"time":"$time_iso8601","from":"$remote_addr","method":"$request_method","path":"$uri",'
