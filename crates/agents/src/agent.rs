@@ -22,6 +22,9 @@ pub trait Agent: Sized + Send + Sync + 'static {
     /// Its name in the catalog, in its role (`agent:NAME`), metrics and its table in `flotilla.toml`.
     const NAME: &'static str;
 
+    /// For how long events are let come together before they are looked at. A burst is one run then, and who is in a hurry goes first.
+    const GATHERED_FOR: Duration = Duration::ZERO;
+
     /// Its table in `flotilla.toml`: `#[serde(default, deny_unknown_fields)]`, every field documented.
     type Config: Default + Clone + Send + Sync + Serialize + DeserializeOwned + JsonSchema;
 

@@ -98,6 +98,9 @@ pub struct Risk {
 
 impl Agent for Risk {
     const NAME: &'static str = "risk";
+    // A trade tells of itself three times within a few blocks, and needs the time that looking takes: no trade passes a limit meanwhile, because
+    // the gate judges each by itself.
+    const GATHERED_FOR: Duration = Duration::from_millis(200);
     type Config = Config;
 
     fn new(config: Config) -> Result<Self, Fault> {

@@ -56,6 +56,7 @@ pub struct Standing {
     duties: Vec<Duty>,
     pub(crate) jobs: Vec<BoundJob>,
     pub(crate) means: Means,
+    gathered_for: Duration,
     presence: Presence,
     toolbox: Toolbox,
     runs: Runs,
@@ -95,6 +96,7 @@ impl Standing {
             name: A::NAME,
             duties: Duties::of(&agent),
             jobs: Jobs::of(&agent),
+            gathered_for: A::GATHERED_FOR,
             presence: Presence::of(&agent),
             toolbox: Toolbox::new(Arc::clone(&means.router), caller),
             runs: Runs::new(Arc::clone(&means.ports.store)),
@@ -226,7 +228,7 @@ impl Standing {
                 follow.done().await?;
             }
             tokio::select! {
-                () = published => {}
+                () = async { published.await; sleep(self.gathered_for).await } => {}
                 () = sleep(LOOK_EVERY) => {}
                 () = stopping.cancelled() => {}
             }

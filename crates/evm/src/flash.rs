@@ -1,11 +1,15 @@
 //! Who lends an asset within one transaction: read from each lender's own contracts at one block, and kept for those who can do with that.
+//!
+//! The first time the node is asked, contract by contract. Again, the contracts are run in this process on what is read anew at every block anyway
+//! ([`machine`](crate::machine)): some fifty questions at a time would keep the node busy just when somebody trades.
 
 use std::collections::HashMap;
 
 use alloy_primitives::{Address as RawAddress, U256};
 use futures_util::future::join_all;
 use kernel::chain::{
-    Abi, Address, Amount, BlockId, CallRequest, Chain, FeeRule, FlashMarket, FlashSource, Hash, UnreadSource,
+    Abi, Address, Amount, BlockId, CallRequest, Chain, Data, FeeRule, FlashMarket, FlashSource, Hash, Trial,
+    UnreadSource,
 };
 use kernel::{Fault, Result};
 use parking_lot::Mutex;
@@ -14,6 +18,7 @@ use serde_json::{Value, json};
 use crate::Encodings;
 use crate::config::LendersConfig;
 use crate::known::{Lender, Lenders};
+use crate::machine;
 use crate::node::Node;
 
 /// Uniswap V3's fees, in millionths.
@@ -61,6 +66,11 @@ impl Lent {
         kept.get(&asset).filter(fits).map(|kept| kept.market.clone())
     }
 
+    /// Whether the asset's lenders were read before, on this chain.
+    fn knows(&self, node: &Node, asset: Address) -> bool {
+        self.markets.lock().get(&asset).is_some_and(|kept| kept.origin == node.origin())
+    }
+
     fn keep(&self, node: &Node, asset: Address, market: FlashMarket) {
         let mut kept = self.markets.lock();
         if kept.len() >= KEPT_MAX {
@@ -90,23 +100,35 @@ pub(crate) async fn read(node: &Node, asset: Address, blocks_old_max: u64) -> Re
     {
         return Ok(market);
     }
-    // Who wants it as it is now wants new pools too.
-    let market = read_now(node, asset, if blocks_old_max == 0 { 0 } else { ABSENT_BLOCKS }).await?;
+    let tracked = node.head().filter(|_| blocks_old_max > 0 && node.lent.knows(node, asset));
+    let market = match tracked {
+        Some(head) => read_at(node, asset, head.number, Some(head.hash), ABSENT_BLOCKS).await?,
+        None => {
+            let newest = node.height(BlockId::Latest).await?;
+            if node.code(asset, BlockId::Number(newest)).await?.is_empty() {
+                return Err(Fault::not_found(format!("no contract at {asset}"))
+                    .hint("give an ERC-20 token's address; wrapped for the native coin"));
+            }
+            // Who wants it as it is now wants new pools too.
+            read_at(node, asset, newest, None, if blocks_old_max == 0 { 0 } else { ABSENT_BLOCKS }).await?
+        }
+    };
     node.lent.keep(node, asset, market.clone());
     Ok(market)
 }
 
-async fn read_now(node: &Node, asset: Address, absent_blocks: u64) -> Result<FlashMarket> {
+/// Reads it at the block of this height; in this process, where its hash is given.
+async fn read_at(
+    node: &Node,
+    asset: Address,
+    height: u64,
+    tracked: Option<Hash>,
+    absent_blocks: u64,
+) -> Result<FlashMarket> {
     let lenders = lenders(node).await?;
-    let at = node.height(BlockId::Latest).await?;
-    let counters = &lenders.counters;
-    let reader = Reader { node, asset, at: BlockId::Number(at), height: at, absent_blocks, counters };
-    if node.code(asset, reader.at).await?.is_empty() {
-        return Err(Fault::not_found(format!("no contract at {asset}"))
-            .hint("give an ERC-20 token's address; wrapped for the native coin"));
-    }
+    let reader = Reader { node, asset, height, tracked, absent_blocks, counters: &lenders.counters };
     let answers = join_all(lenders.lenders.iter().map(|lender| reader.read(lender))).await;
-    let mut market = FlashMarket { block_number: at, sources: Vec::new(), unread: Vec::new() };
+    let mut market = FlashMarket { block_number: height, sources: Vec::new(), unread: Vec::new() };
     for (lender, answer) in lenders.lenders.iter().zip(answers) {
         match answer {
             Ok(sources) => market.sources.extend(sources.into_iter().filter(|source| !source.liquidity.is_zero())),
@@ -135,9 +157,10 @@ async fn lenders(node: &Node) -> Result<Lenders> {
 struct Reader<'a> {
     node: &'a Node,
     asset: Address,
-    at: BlockId,
-    /// The same block.
+    /// The block.
     height: u64,
+    /// The same, where what it says is worked out in this process.
+    tracked: Option<Hash>,
     /// For how many blocks a factory that had no pool is believed.
     absent_blocks: u64,
     /// Tokens that the asset is most likely paired with.
@@ -155,10 +178,22 @@ impl Reader<'_> {
         }
     }
 
+    /// What a contract returns.
+    async fn call(&self, contract: Address, data: Data) -> Result<Data> {
+        let call = CallRequest::read(contract, data);
+        let Some(hash) = self.tracked else { return self.node.call(&call, BlockId::Number(self.height)).await };
+        let mut fork = machine::open(self.node, BlockId::Hash(hash)).await?;
+        let done = fork.attempt(&Trial::from(call)).await?;
+        match done.revert {
+            None => Ok(done.return_data),
+            Some(revert) => Err(revert.into_fault()),
+        }
+    }
+
     /// What a contract returns, decoded.
     async fn view(&self, contract: Address, function: &str, args: &[Value]) -> Result<Vec<Value>> {
         let data = Encodings.encode_call(function, args)?;
-        let answer = self.node.call(&CallRequest::read(contract, data), self.at).await?;
+        let answer = self.call(contract, data).await?;
         let values = Encodings.decode_output(function, &answer).map_err(|fault| {
             Fault::upstream(format!(
                 "contract {contract} does not answer {function} as its kind does: {}",
@@ -174,13 +209,14 @@ impl Reader<'_> {
 
     /// What `holder` has of the asset.
     async fn held(&self, holder: Address) -> Result<Amount> {
-        self.node.token_balance(self.asset, holder, self.at).await
+        let held = self.view(self.asset, "balanceOf(address)(uint256)", &[json!(holder)]).await?;
+        read_as(&held, 0, "balanceOf")
     }
 
     async fn aave(&self, pool: Address) -> Result<Vec<FlashSource>> {
         // The reserve's first word is a bit map, its ninth the token that holds the liquidity. Unlisted assets have neither.
         let call = Encodings.encode_call("getReserveData(address)", &[json!(self.asset)])?;
-        let reserve = self.node.call(&CallRequest::read(pool, call), self.at).await?;
+        let reserve = self.call(pool, call).await?;
         let words: Vec<U256> = reserve.chunks_exact(32).map(U256::from_be_slice).collect();
         let (Some(flags), Some(holder)) = (words.first(), words.get(8)) else {
             return Err(Fault::upstream(format!("contract {pool} does not answer as an Aave V3 pool does")));

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use alloy_primitives::keccak256;
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use serde_json::json;
 
 use crate::bus::{Bus, NewEvent};
@@ -37,7 +38,7 @@ use crate::{Clock, Code, Fault, Result};
 pub use fees::{BUMP_PERCENT_MIN, least_replacement};
 pub use row::{Attempt, Intent, Mined, Purpose, Rehearsal, Request, Route, Simulated, State, Trouble};
 pub use rows::INTENTS;
-use rows::lowest_free;
+use rows::{Row, lowest_free};
 
 /// The topic on which intents are told.
 pub const INTENTS_TOPIC: &str = "intents";
@@ -188,13 +189,10 @@ impl Engine {
             );
         }
         let key = request.key.clone();
-        let intent = self.admit(request).await?;
-        if intent.request.paper {
-            return Ok(intent);
+        let row = self.admit(request).await?;
+        if row.intent.request.paper {
+            return Ok(row.intent);
         }
-        let Some(row) = self.row(&key).await? else {
-            return Err(Fault::internal(format!("intent `{key}` was written and is gone")));
-        };
         self.begin(row).await?;
         self.get(&key).await
     }
@@ -209,11 +207,9 @@ impl Engine {
     /// # Errors
     /// What the store says.
     pub async fn list_open(&self) -> Result<Vec<Intent>> {
-        let mut intents = Vec::new();
-        for key in self.open_keys().await? {
-            intents.extend(self.row(&key).await?.map(|row| row.intent));
-        }
-        Ok(intents)
+        let keys = self.open_keys().await?;
+        let rows = try_join_all(keys.iter().map(|key| self.row(key))).await?;
+        Ok(rows.into_iter().flatten().map(|row| row.intent).collect())
     }
 
     /// How an intent stands.
@@ -227,7 +223,7 @@ impl Engine {
     }
 
     /// Simulates and writes down.
-    async fn admit(&self, request: Request) -> Result<Intent> {
+    async fn admit(&self, request: Request) -> Result<Row> {
         let (simulation, mut ground) = tokio::try_join!(self.simulate(&request), self.nonce_ground(&request))?;
         for _ in 0..TRIES_MAX {
             let mut intent = self.intent(&request, &simulation);
@@ -236,12 +232,12 @@ impl Engine {
             }
             let given = ground.map(|ground| ground.expect);
             let also = self.parts.gate.admit(&intent, &simulation.0).await?;
-            if self.create(&intent, given, also).await? {
+            if let Some(revision) = self.create(&intent, given, also).await? {
                 self.tell(None, &intent).await;
-                return Ok(intent);
+                return Ok(Row { intent, revision });
             }
-            if let Some(row) = self.row(&request.key).await? {
-                return same(row.intent, &request);
+            if let Some(Row { intent, revision }) = self.row(&request.key).await? {
+                return Ok(Row { intent: same(intent, &request)?, revision });
             }
             ground = self.nonce_ground(&request).await?;
         }
@@ -281,8 +277,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Runs it on the newest block that is known here, without asking: whether that still is the newest, the gate looks last before the send. What does
+    /// not go well there is run on the newest block that the node has.
     async fn simulate(&self, request: &Request) -> Result<(Simulation, Hash)> {
-        let mut fork = self.parts.chain.fork(BlockId::Latest).await?;
+        if let Some(head) = self.parts.chain.head()
+            && let Ok(simulated) = self.simulate_at(request, BlockId::Hash(head.hash)).await
+        {
+            return Ok(simulated);
+        }
+        self.simulate_at(request, BlockId::Latest).await
+    }
+
+    async fn simulate_at(&self, request: &Request, block: BlockId) -> Result<(Simulation, Hash)> {
+        let mut fork = self.parts.chain.fork(block).await?;
         if let Some(rehearsal) = &request.rehearsal {
             rehearsal.prepare(fork.as_mut()).await?;
         }
@@ -331,8 +338,11 @@ impl Engine {
     async fn tell(&self, old: Option<&Intent>, new: &Intent) {
         self.parts.gate.changed(old, new).await;
         let was = old.map(|old| old.state);
-        // What is only written down is told when it is signed, in a moment.
-        let begun = old.is_none() && new.state == State::Recorded;
+        // What is on its way out is told when it has left, or is held up, in a moment: who waits for the send waits for every telling before it.
+        let begun = match old {
+            None => new.state == State::Recorded,
+            Some(old) => (old.state, new.state, new.trouble) == (State::Recorded, State::Signed, None),
+        };
         if begun || old.is_some_and(|old| (old.state, old.trouble) == (new.state, new.trouble)) {
             return;
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pool::Pool;
 use crate::search::Hop;
-use crate::sizing::{Path, Trade, best};
+use crate::sizing::{Path, Sized, Trade, best};
 use crate::{Book, Rate, Result, Signed};
 
 /// Most lenders considered for one cycle, the cheapest rates first.
@@ -79,6 +79,15 @@ pub fn loan_gas(provider: &str) -> u64 {
     }
 }
 
+/// A lender, and the size with which most is left of a cycle after paying it back, before gas.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loan {
+    /// Who lends.
+    pub lender: FlashSource,
+    /// How much, and what comes of it.
+    pub sized: Sized,
+}
+
 /// The size and the lender with which a cycle leaves most, whether or not that is a gain; `None` when no lender and no size lets anything
 /// remain of the output. `guess` is near the best input ([`Candidate::input`](crate::search::Candidate)).
 pub fn evaluate(
@@ -88,13 +97,19 @@ pub fn evaluate(
     costs: &Costs,
     guess: U256,
 ) -> Result<Option<Opportunity>> {
+    cheapest_loan(hops, &loans(book, hops, sources, guess)?, costs)
+}
+
+/// Who may lend for a cycle, each with its best size: what of [`evaluate`] depends on nothing but the pools on the way and the lenders, and takes
+/// nearly all of its time.
+pub fn loans(book: &Book, hops: &[Hop], sources: &[FlashSource], guess: U256) -> Result<Vec<Loan>> {
     let path = Path::new(book, hops)?;
     let in_use: Vec<Address> = hops.iter().filter_map(|hop| Some(book.get(hop.pool)?.address())).collect();
     let mut lenders: Vec<&FlashSource> =
         sources.iter().filter(|source| !in_use.contains(&source.contract) && !source.liquidity.0.is_zero()).collect();
     lenders.sort_by_key(|source| (source.fee.millionths(), loan_gas(&source.provider)));
     lenders.truncate(LENDERS_MAX);
-    let mut top: Option<Opportunity> = None;
+    let mut loans = Vec::new();
     // The least gas among lenders that had all that was wanted: dearer ones that burn no less cannot do better.
     let mut sated: Option<u64> = None;
     for lender in lenders {
@@ -107,9 +122,18 @@ pub fn evaluate(
         if sized.trade.input < lender.liquidity.0 / U256::from(2) {
             sated = Some(loan_gas);
         }
-        let gas = sized.trade.gas.saturating_add(loan_gas).saturating_add(costs.gas_overhead);
+        loans.push(Loan { lender: lender.clone(), sized });
+    }
+    Ok(loans)
+}
+
+/// The one of a cycle's loans that leaves most after all costs.
+pub fn cheapest_loan(hops: &[Hop], loans: &[Loan], costs: &Costs) -> Result<Option<Opportunity>> {
+    let in_asset = |wei: U256| costs.wei_in_asset.up(wei).ok_or(crate::Error::Overflow);
+    let mut top: Option<Opportunity> = None;
+    for Loan { lender, sized } in loans {
+        let gas = sized.trade.gas.saturating_add(loan_gas(&lender.provider)).saturating_add(costs.gas_overhead);
         let wei = costs.gas_price_wei.saturating_mul(U256::from(gas));
-        let in_asset = |wei: U256| costs.wei_in_asset.up(wei).ok_or(crate::Error::Overflow);
         let (gas_cost, tip) = (in_asset(wei)?, in_asset(costs.tip_wei)?);
         let net = Signed::difference(sized.gain, gas_cost).minus(Signed::gain(tip));
         if top.as_ref().is_some_and(|top| top.net >= net) {
@@ -120,7 +144,7 @@ pub fn evaluate(
             hops: hops.to_vec(),
             lender: lender.clone(),
             flash_fee: Amount(sized.repayment - sized.trade.input),
-            trade: sized.trade,
+            trade: sized.trade.clone(),
             gas,
             gas_cost: Amount(gas_cost),
             tip: Amount(tip),

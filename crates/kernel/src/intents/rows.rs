@@ -96,8 +96,8 @@ impl Engine {
         Ok(given.map_or(Expect::Absent, |entry| Expect::Revision(entry.revision)))
     }
 
-    /// Writes a new intent with its nonce and what the gate writes with it; `false` when somebody was faster with any of them.
-    pub(super) async fn create(&self, intent: &Intent, given: Option<Expect>, also: Vec<Write>) -> Result<bool> {
+    /// Writes a new intent with its nonce and what the gate writes with it: its revision, or nothing when somebody was faster with any of them.
+    pub(super) async fn create(&self, intent: &Intent, given: Option<Expect>, also: Vec<Write>) -> Result<Option<u64>> {
         let key = self.row_key(&intent.request.key);
         let mut writes = also;
         writes.push(Write::put(INTENTS, &key, json(intent)?).expecting(Expect::Absent));
@@ -109,7 +109,7 @@ impl Engine {
         if let Some(expect) = given {
             writes.push(Write::put(NONCES, &self.wallet_key(), json(&intent.nonce)?).expecting(expect));
         }
-        self.commit(writes).await.map(|revision| revision.is_some())
+        self.commit(writes).await
     }
 
     /// Where a settled intent is listed. Lists are in ascending order, and what settled last is to come first.

@@ -12,6 +12,7 @@ use market::{Rate, Signed};
 use num_rational::BigRational;
 
 use super::Execution;
+use super::deploy::Executor;
 use super::fees::Offer;
 use super::memo::{Memo, Rates, Trade};
 use super::plan::{PlanView, Planned};
@@ -27,11 +28,14 @@ pub(super) struct Appraisal {
     pub(super) coin: Coin,
     pub(super) trade: path::Trade,
     pub(super) flash_fee: Amount,
+    /// What must be paid back.
+    owed: Amount,
     pub(super) predicted: Signed,
     /// What a wei is worth in the asset.
     pub(super) wei_in_asset: Rate,
     pub(super) offer: Offer,
     pub(super) gas_estimate: u64,
+    pub(super) executor: Executor,
     pub(super) memo: Memo,
 }
 
@@ -41,6 +45,13 @@ impl Appraisal {
         let gas = Amount::from(self.gas_estimate);
         let times = |price: Amount| Amount(price.saturating_mul(gas.0));
         (times(self.offer.expected_wei), times(self.offer.ceiling_wei))
+    }
+
+    /// Has the executor give up below this profit beyond what is owed.
+    pub(super) fn hold_to(&mut self, min_profit: Amount) {
+        self.planned.plan.min_profit = min_profit;
+        self.memo.trade.iter_mut().for_each(|trade| trade.plan.min_profit = min_profit);
+        self.memo.proposal.slippage_bps = slippage_bps(self.trade.amount_out(), self.owed, min_profit);
     }
 
     /// What the rules are asked before anything is simulated.
@@ -68,16 +79,15 @@ impl Execution {
                 Ok::<_, Fault>((at, legs, self.pricing.wei_in(view.asset, book)?, held))
             })
             .and_then(|found| found)?;
-        let lenders = self.pricing.lenders(view.asset).await?;
+        let coin = self.coins.coin(view.asset).await;
+        let (lenders, (worth, native), offer, executor) =
+            tokio::try_join!(self.pricing.lenders(view.asset), self.worths(&coin), self.offer(fees), self.executor())?;
         let planned = view.planned(legs, &lenders)?;
         let trade = path::Trade::along(planned.legs.clone(), Exact::In(view.amount))?;
         let beyond = || Fault::too_large("the lender's fee is out of range");
         let flash_fee = planned.lender.fee.fee(view.amount).ok_or_else(beyond)?;
         let owed = planned.lender.fee.repayment(view.amount).ok_or_else(beyond)?;
         let predicted = Signed::difference(trade.amount_out().0, owed.0);
-        let coin = self.coins.coin(view.asset).await;
-        let (worth, native) = self.worths(&coin).await?;
-        let offer = self.offer(fees).await?;
         let rates = Rates { asset: worth.rate, wei: native.rate };
         let oracle = self.oracle(&worth, &native, rate, &coin)?;
         let gas_estimate = trade
@@ -87,21 +97,30 @@ impl Execution {
         let mut memo = Memo {
             proposal: Proposal { oracle: Some(oracle), ..self.draft(&planned, &trade, &offer).await },
             rates,
-            trade: Some(Trade {
-                plan: planned.plan.clone(),
-                executor: self.executor().await?.address,
-                predicted,
-                flash_fee,
-            }),
+            trade: Some(Trade { plan: planned.plan.clone(), executor: executor.address, predicted, flash_fee }),
             asset: view.asset,
         };
         memo.proposal.notional = memo.worth(Signed::gain(view.amount.0));
-        memo.proposal.slippage_bps = slippage_bps(trade.amount_out(), owed, view.min_profit);
         self.ages.tell(at, &mut memo.proposal.pools).await;
         for (facts, held) in memo.proposal.pools.iter_mut().zip(held) {
             facts.liquidity = held.and_then(|wei| native.rate.down(wei.0)).map(Money::of_millionths);
         }
-        Ok(Appraisal { at, planned, coin, trade, flash_fee, predicted, wei_in_asset: rate, offer, gas_estimate, memo })
+        let mut appraisal = Appraisal {
+            at,
+            planned,
+            coin,
+            trade,
+            flash_fee,
+            owed,
+            predicted,
+            wei_in_asset: rate,
+            offer,
+            gas_estimate,
+            executor,
+            memo,
+        };
+        appraisal.hold_to(view.min_profit);
+        Ok(appraisal)
     }
 
     /// What the asset and the native coin are worth in the reference currency.

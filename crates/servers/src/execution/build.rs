@@ -169,8 +169,8 @@ impl Execution {
             appraisal = self.appraise(&plan, None).await?;
         }
         if request.min_profit.is_none() {
-            plan.min_profit = self.least_profit(&appraisal)?;
-            appraisal = self.appraise(&plan, None).await?;
+            let least = self.least_profit(&appraisal)?;
+            appraisal.hold_to(least);
         }
         self.built(appraisal).await
     }
@@ -201,7 +201,7 @@ impl Execution {
         Ok(BuildAnswer {
             at: appraisal.at,
             plan: PlanView::of(&appraisal.planned.plan),
-            to: self.executor().await?.address,
+            to: appraisal.executor.address,
             calldata: appraisal.planned.plan.calldata(self.abi.as_ref())?,
             funding: coin.clone(),
             lender: appraisal.planned.lender.provider.clone(),
@@ -218,7 +218,7 @@ impl Execution {
 
     pub(super) async fn simulate(&self, request: SimulateRequest) -> Result<SimulateAnswer> {
         let appraisal = self.appraise(&request.plan, request.fees).await?;
-        let executor = self.executor().await?;
+        let executor = &appraisal.executor;
         let mut fork = self.chain.fork(BlockId::Latest).await?;
         if let Some(rehearsal) = &executor.rehearsal {
             rehearsal.prepare(fork.as_mut()).await?;

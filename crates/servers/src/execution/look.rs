@@ -1,5 +1,6 @@
 //! `status`, `history`, `wallet`.
 
+use futures_util::future::try_join_all;
 use kernel::chain::{Address, Amount, BlockId, BundleSimulation, Hash};
 use kernel::intents::{Intent, Purpose, Route, State, Trouble};
 use kernel::{Fault, Result, UnixMs};
@@ -189,10 +190,7 @@ impl Execution {
             true => (engine.list_open().await?, None),
             false => engine.list(since, request.cursor.as_deref(), limit as usize).await?,
         };
-        let mut submissions = Vec::with_capacity(intents.len());
-        for intent in intents {
-            submissions.push(self.view(intent).await?);
-        }
+        let submissions = try_join_all(intents.into_iter().map(|intent| self.view(intent))).await?;
         Ok(HistoryAnswer { submissions, next })
     }
 

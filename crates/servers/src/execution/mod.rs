@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use kernel::Clock;
 use kernel::bus::Bus;
-use kernel::chain::{Abi, Address, Amount, Chain};
+use kernel::chain::{Abi, Address, Amount, Chain, Hash};
 use kernel::health::Check;
 use kernel::intents::BUMP_PERCENT_MIN;
 use kernel::store::Store;
@@ -116,6 +116,8 @@ pub struct Execution {
     wallet: Wallet,
     figures: figures::Figures,
     engine: RwLock<Option<engine::Current>>,
+    /// The executor that was seen to have code, and on which sandbox.
+    stands: Mutex<Option<(Address, Option<Hash>)>>,
     /// Why intents cannot be looked at now.
     trouble: Mutex<Option<Fault>>,
 }
@@ -150,6 +152,7 @@ impl McpServer for Execution {
             wallet: ports.wallet.clone(),
             figures: figures::Figures(kernel.metrics.trading.clone()),
             engine: RwLock::default(),
+            stands: Mutex::default(),
             trouble: Mutex::default(),
         })
     }

@@ -98,8 +98,11 @@ impl Execution {
         found_in: Option<u64>,
     ) -> Result<IntentView> {
         let engine = self.engine().await?;
+        let after = || found_in.and_then(|block| self.chain.seen(block));
+        let decided = after();
         // Told again, it is what it was: what it would be by now does not matter.
-        match engine.get(&key).await {
+        let (known, appraisal, desk) = tokio::join!(engine.get(&key), self.appraise(plan, fees), self.gate.desk());
+        match known {
             Ok(intent)
                 if super::memo::Memo::of(&intent)?.trade.is_some_and(|trade| PlanView::of(&trade.plan) == *plan) =>
             {
@@ -111,10 +114,8 @@ impl Execution {
             Err(fault) if fault.code == kernel::Code::NotFound => {}
             Err(fault) => return Err(fault),
         }
-        let after = || found_in.and_then(|block| self.chain.seen(block));
-        self.figures.decided(after());
-        let appraisal = self.appraise(plan, fees).await?;
-        let request = self.request(key, &appraisal, route, blocks).await?;
+        self.figures.decided(decided);
+        let request = self.request(key, appraisal?, route, blocks, desk?.mode)?;
         let intent = engine.submit(request).await.map_err(|fault| self.in_words(fault))?;
         if intent.state == State::Sent {
             self.figures.submitted(after());
@@ -122,9 +123,8 @@ impl Execution {
         self.view(intent).await
     }
 
-    async fn request(&self, key: String, appraisal: &Appraisal, route: Route, blocks: u64) -> Result<Request> {
-        let paper = self.gate.desk().await?.mode == Mode::Paper;
-        let executor = self.executor().await?;
+    fn request(&self, key: String, appraisal: Appraisal, route: Route, blocks: u64, mode: Mode) -> Result<Request> {
+        let (paper, executor) = (mode == Mode::Paper, &appraisal.executor);
         if executor.rehearsal.is_some() && !paper {
             return Err(Fault::not_configured("no flash executor is deployed").hint("deploy_executor first"));
         }
@@ -140,7 +140,7 @@ impl Execution {
             route,
             valid_until_block: Some(appraisal.at.block.saturating_add(blocks)),
             paper,
-            rehearsal: executor.rehearsal,
+            rehearsal: executor.rehearsal.clone(),
             memo: appraisal.memo.value()?,
         })
     }

@@ -148,6 +148,7 @@ impl MarketAnalysis {
         loop {
             let events = self.bus.read(POOLS_TOPIC, follower.cursor, READ_MAX).await?;
             let Some(last) = events.last() else { return Ok(changed) };
+            let all = events.len() < READ_MAX;
             if events[0].seq > follower.cursor + 1 {
                 // Some were forgotten before they were read.
                 follower.search = None;
@@ -157,6 +158,9 @@ impl MarketAnalysis {
                 let applied: Applied = serde_json::from_value(event.data)
                     .map_err(|error| Fault::internal(format!("an event of `{POOLS_TOPIC}`: {error}")))?;
                 changed.extend(applied.changed);
+            }
+            if all {
+                return Ok(changed);
             }
         }
     }

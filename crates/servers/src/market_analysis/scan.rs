@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use kernel::UnixMs;
-use kernel::chain::{Address, Amount};
+use kernel::chain::{Address, Amount, FlashSource};
 use market::conflict::{Contender, best_set};
 use market::feed::At;
-use market::lender::{Opportunity, evaluate};
+use market::lender::{Loan, Opportunity, cheapest_loan, loans};
+use market::pool::{AnyPool, Pool};
 use market::{Book, Rate};
 use mcp::prelude::*;
 
@@ -75,12 +76,24 @@ pub(super) struct Scanned {
     pub(super) found: Vec<(Address, Opportunity)>,
     pub(super) terms: HashMap<Address, Terms>,
     pub(super) base_fee: Amount,
+    /// Every cycle's loans, for the next scan: a block touches few pools, and the others' cycles are as they were.
+    loans: HashMap<Along, Arc<Vec<Loan>>>,
 }
+
+/// A cycle by its funding asset and its pools, which every book knows.
+type Along = (Address, Vec<Address>);
 
 impl Scanned {
     /// Those of what was found that are wanted, the best first.
     pub(super) fn those(&self, wanted: impl Fn(&Opportunity) -> bool) -> Vec<(Address, Opportunity)> {
         self.found.iter().filter(|(_, opportunity)| wanted(opportunity)).cloned().collect()
+    }
+
+    /// The loans of a cycle of `book`, if neither its pools nor who lends has changed since.
+    fn loans_of(&self, along: &Along, book: &Book, lenders: &[FlashSource]) -> Option<Arc<Vec<Loan>>> {
+        let same = along.1.iter().all(|address| pool(&self.book, *address) == pool(book, *address));
+        let same = same && self.terms.get(&along.0).is_some_and(|terms| terms.lenders == lenders);
+        self.loans.get(along).filter(|_| same).cloned()
     }
 
     pub(super) fn views(&self, found: &[(Address, Opportunity)]) -> Result<Vec<OpportunityView>, Fault> {
@@ -91,7 +104,15 @@ impl Scanned {
 
 /// Evaluates a cycle.
 pub(super) fn priced(book: &Book, cycle: &Cycle, terms: &Terms) -> Result<Option<Opportunity>, Fault> {
-    Ok(evaluate(book, &cycle.hops, &terms.lenders, &terms.costs, path::estimated(cycle.guess).0)?)
+    Ok(cheapest_loan(&cycle.hops, &loans_for(book, cycle, &terms.lenders)?, &terms.costs)?)
+}
+
+fn loans_for(book: &Book, cycle: &Cycle, lenders: &[FlashSource]) -> Result<Vec<Loan>, Fault> {
+    Ok(loans(book, &cycle.hops, lenders, path::estimated(cycle.guess).0)?)
+}
+
+fn pool(book: &Book, address: Address) -> Option<&AnyPool> {
+    book.find(address).and_then(|id| book.get(id))
 }
 
 /// What was found last, and when.
@@ -101,7 +122,7 @@ impl MarketAnalysis {
     /// All opportunities of the newest block, losses after costs too. A block is searched once, however many ask.
     pub(super) async fn scanned(&self, only: Option<Address>) -> Result<Arc<Scanned>, Fault> {
         if only.is_some() {
-            return self.scan(only).await.map(Arc::new);
+            return self.scan(only, None).await.map(Arc::new);
         }
         let mut latest = self.latest.lock().await;
         let (at, now_ms) = (self.pools.status().at, self.clock.now_ms());
@@ -111,12 +132,12 @@ impl MarketAnalysis {
         {
             return Ok(Arc::clone(scanned));
         }
-        let scanned = Arc::new(self.scan(None).await?);
+        let scanned = Arc::new(self.scan(None, latest.as_ref().map(|(scanned, _)| scanned.as_ref())).await?);
         *latest = Some((Arc::clone(&scanned), now_ms));
         Ok(scanned)
     }
 
-    async fn scan(&self, only: Option<Address>) -> Result<Scanned, Fault> {
+    async fn scan(&self, only: Option<Address>, before: Option<&Scanned>) -> Result<Scanned, Fault> {
         let excerpt = self.candidates(|asset| only.is_none_or(|only| only == asset), EVALUATED_MAX).await?;
         let base_fee = self.pricing.base_fee(excerpt.at.block).await?;
         let mut assets: Vec<Address> = excerpt.candidates.iter().map(|cycle| cycle.start).collect();
@@ -129,14 +150,23 @@ impl MarketAnalysis {
         let terms = rates.map(async |(asset, rate)| Ok::<_, Fault>((asset, self.terms(asset, rate?, base_fee).await?)));
         let terms: HashMap<Address, Terms> = try_join_all(terms).await?.into_iter().collect();
         let Excerpt { at, book, candidates, total } = excerpt;
-        let mut found = Vec::new();
+        let (mut found, mut loans) = (Vec::new(), HashMap::with_capacity(candidates.len()));
         for cycle in &candidates {
-            let opportunity = priced(&book, cycle, &terms[&cycle.start])?;
+            let Terms { lenders, costs, .. } = &terms[&cycle.start];
+            let pools = cycle.hops.iter().filter_map(|hop| book.get(hop.pool)).map(Pool::address);
+            let along = (cycle.start, pools.collect());
+            let known = before.and_then(|before| before.loans_of(&along, &book, lenders));
+            let known = match known {
+                Some(known) => known,
+                None => Arc::new(loans_for(&book, cycle, lenders)?),
+            };
+            let opportunity = cheapest_loan(&cycle.hops, &known, costs)?;
             found.extend(opportunity.map(|opportunity| (cycle.start, opportunity)));
+            loans.insert(along, known);
         }
         let worth = |one: &(Address, Opportunity)| in_wei(&one.1, terms[&one.0].costs.wei_in_asset);
         found.sort_by(|one, other| worth(other).total_cmp(&worth(one)));
-        Ok(Scanned { at, book, total, evaluated: candidates.len(), found, terms, base_fee })
+        Ok(Scanned { at, book, total, evaluated: candidates.len(), found, terms, base_fee, loans })
     }
 
     pub(super) async fn scan_opportunities(&self, request: ScanRequest) -> Result<ScanAnswer, Fault> {

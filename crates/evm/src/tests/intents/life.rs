@@ -32,7 +32,7 @@ async fn an_intent_goes_from_wish_to_settled_and_is_the_same_when_asked_again() 
     assert_eq!(desk.done().await, (5.into(), 1));
     let told = desk.sandbox.world.bus.read(INTENTS_TOPIC, 0, 100).await.unwrap();
     let states: Vec<_> = told.iter().map(|event| event.data["state"].as_str().unwrap()).collect();
-    assert_eq!(states, ["signed", "sent", "mined", "settled"]);
+    assert_eq!(states, ["sent", "mined", "settled"]);
 }
 
 #[tokio::test]
