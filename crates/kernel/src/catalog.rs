@@ -49,7 +49,7 @@ pub const SERVICES: &[Service] = &[
     server("monitoring", 4009, "health probes, metrics, alert rules, objectives", true),
     server("orchestration", 4010, "durable workflows", true),
     server("production", 4011, "strategies, modes, profit and loss, kill switch", true),
-    server("quality", 4012, "static analysis and test runners", false),
+    server("quality", 4012, "static analysis, tests, dependencies, gates", true),
     server("recovery", 4013, "incidents, playbooks, snapshots, backup", true),
     server("risk-management", 4014, "limits, exposure, pre-trade checks", true),
     server("task-management", 4015, "durable task queue and schedules", true),
