@@ -11,7 +11,7 @@ use mcp::prelude::*;
 
 use super::finding::Said;
 use super::said::Read;
-use super::source::{Part, Source};
+use super::source::{Part, Source, aside};
 use super::{Quality, secrets};
 use crate::workshop::{Run, last_words, mount, solidity};
 
@@ -149,20 +149,20 @@ mkdir -p "$HOME/bin" && ln -s "$FORGE" "$HOME/bin/forge" && export PATH="$HOME/b
 if [ -d /analysis/python/slither ]; then export PYTHONPATH=/analysis/python; set -- python3 -m slither
 elif command -v slither >/dev/null; then set -- slither
 else exit 119; fi
-"$@" . --json - --exclude-dependencies --filter-paths '(^|/)(lib|node_modules|test|script)/' 2>/work/complaint || true
-tail -c 4000 /work/complaint >&2
+"$@" . --json - --exclude-dependencies --filter-paths '(^|/)(lib|node_modules|test|script)/' 2>/tmp/complaint || true
+tail -c 4000 /tmp/complaint >&2
 "#;
 const SOLHINT: &str = r#"if [ -f /analysis/node_modules/solhint/solhint.js ]; then set -- node /analysis/node_modules/solhint/solhint.js
 elif command -v solhint >/dev/null; then set -- solhint
 else exit 119; fi
-printf %s "$SOLHINT_RULES" >/work/solhint.json
-for own in .solhint.json .solhint.yml .solhint.yaml; do [ -f "$own" ] && cp "$own" "/work/$own" && rules=/work/$own; done
-tr '\n' '\0' >/work/files
-if [ -s /work/files ]; then xargs -0 "$@" -c "${rules:-/work/solhint.json}" -f json --noPoster </work/files || true; else echo '[]'; fi
+printf %s "$SOLHINT_RULES" >/tmp/solhint.json
+for own in .solhint.json .solhint.yml .solhint.yaml; do [ -f "$own" ] && cp "$own" "/tmp/$own" && rules=/tmp/$own; done
+tr '\n' '\0' >/tmp/files
+if [ -s /tmp/files ]; then xargs -0 "$@" -c "${rules:-/tmp/solhint.json}" -f json --noPoster </tmp/files || true; else echo '[]'; fi
 "#;
 const CLIPPY: &str = r#"command -v cargo-clippy >/dev/null || exit 119
-cargo clippy --offline --locked --workspace --all-targets --message-format=json --target-dir /keep/clippy 2>/work/complaint || code=$?
-grep -E '^error' /work/complaint | tail -n 5 >&2 || true
+cargo clippy --offline --locked --workspace --all-targets --message-format=json --target-dir /keep/clippy 2>/tmp/complaint || code=$?
+grep -E '^error' /tmp/complaint | tail -n 5 >&2 || true
 [ "${code:-0}" = 0 ] || [ "${code:-0}" = 101 ]
 "#;
 const RUFF: &str = r#"if [ -x /analysis/python/bin/ruff ]; then set -- /analysis/python/bin/ruff
@@ -179,15 +179,15 @@ node_modules/.bin/eslint -f json . || true
 const SEMGREP: &str = r#"if [ -d /analysis/python/semgrep ]; then export PYTHONPATH=/analysis/python PATH="/analysis/python/bin:$PATH"; set -- python3 /analysis/python/bin/semgrep
 elif command -v semgrep >/dev/null; then set -- semgrep
 else exit 119; fi
-printf %s "$SEMGREP_RULES" >/work/flotilla.yaml
+printf %s "$SEMGREP_RULES" >/tmp/flotilla.yaml
 # It wants certificates to begin with, though it reaches nobody, and memory that is locked, which there is none of here, unless it reads files as everybody does.
 export EIO_BACKEND=posix SSL_CERT_FILE="$(python3 -c 'import certifi; print(certifi.where())')"
-"$@" scan --config /work/flotilla.yaml --metrics off --disable-version-check --no-git-ignore --json --quiet .
+"$@" scan --config /tmp/flotilla.yaml --metrics off --disable-version-check --no-git-ignore --json --quiet .
 "#;
 /// What comes before every script: the programs that the fleet was given, and the part's folder.
 const PRELUDE: &str = r#"set -eu
 [ -d /rust ] && export PATH="/rust/bin:$PATH"
-export CARGO_HOME=/work/cargo CARGO_NET_OFFLINE=true CARGO_TERM_COLOR=never
+export CARGO_HOME=/tmp/cargo CARGO_NET_OFFLINE=true CARGO_TERM_COLOR=never
 mkdir -p "$CARGO_HOME" && { [ ! -d /crates ] || ln -s /crates "$CARGO_HOME/registry"; }
 cd "/project/$PART"
 "#;
@@ -205,8 +205,12 @@ impl Quality {
             (ToolRun { tool: analyser, outcome, said: said.len(), note }, said)
         };
         let Some(how) = analyser.how() else {
-            let texts = source.files.iter().filter_map(|file| Some((file, Source::text(file)?)));
-            let found = texts.flat_map(|(file, text)| secrets::scan(&file.name, &text)).collect();
+            let files = Arc::clone(&source.files);
+            let found = aside(move || {
+                let texts = files.iter().filter_map(|file| Some((file, Source::text(file)?)));
+                texts.flat_map(|(file, text)| secrets::scan(&file.name, &text)).collect()
+            });
+            let found = found.await?;
             return Ok(end(ToolOutcome::Ran, found, String::new()));
         };
         let parts = analyser.parts(source, how.part);

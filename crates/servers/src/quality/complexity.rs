@@ -8,7 +8,7 @@ use mcp::prelude::*;
 use regex::Regex;
 
 use super::Quality;
-use super::source::Source;
+use super::source::{Source, aside};
 
 /// The most functions that are answered.
 const FUNCTIONS_MAX: usize = 500;
@@ -111,7 +111,7 @@ impl Quality {
             return Err(Fault::invalid(format!("limit is {limit}")).hint(format!("1 to {FUNCTIONS_MAX}")));
         }
         let source = self.open(&request.path, request.revision.as_deref(), &ctx).await?;
-        let mut rows = measured(&source);
+        let mut rows = measured(&source).await?;
         let functions = rows.len();
         let sum: u64 = rows.iter().map(|row| u64::from(row.complexity)).sum();
         rows.retain(|row| row.complexity >= request.at_least);
@@ -121,20 +121,23 @@ impl Quality {
 }
 
 /// All functions of a source, the most complex first.
-pub(super) fn measured(source: &Source) -> Vec<FunctionRow> {
-    let mut rows: Vec<FunctionRow> = Vec::new();
-    for file in &source.files {
-        if let (Some(language), Some(text)) =
-            (language(&file.name), Source::text(file).filter(|_| language(&file.name).is_some()))
-        {
-            rows.extend(functions(&file.name, language, &text));
+pub(super) async fn measured(source: &Source) -> Result<Vec<FunctionRow>> {
+    let files = Arc::clone(&source.files);
+    aside(move || {
+        let mut rows: Vec<FunctionRow> = Vec::new();
+        for file in files.iter() {
+            let Some(language) = language(&file.name) else { continue };
+            if let Some(text) = Source::text(file) {
+                rows.extend(functions(&file.name, language, &text));
+            }
         }
-    }
-    rows.sort_by(|one, other| {
-        let key = |row: &FunctionRow| (std::cmp::Reverse(row.complexity), row.file.clone(), row.line);
-        key(one).cmp(&key(other))
-    });
-    rows
+        rows.sort_by(|one, other| {
+            let key = |row: &FunctionRow| (std::cmp::Reverse(row.complexity), row.file.clone(), row.line);
+            key(one).cmp(&key(other))
+        });
+        rows
+    })
+    .await
 }
 
 /// A function's name and where its text is.

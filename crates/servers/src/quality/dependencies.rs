@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use kernel::Result;
 use mcp::prelude::*;
 
-use super::source::Source;
+use super::source::{Source, aside};
 use super::{Config, Quality};
 
 /// The most packages that are looked up.
@@ -52,7 +52,7 @@ pub struct Advisory {
     pub package: String,
     /// Its version.
     pub version: String,
-    /// Where packages of its kind come from: crates.io, npm or PyPI.
+    /// Where packages of its kind come from, as OSV calls it: that of Rust's, npm or PyPI.
     pub ecosystem: String,
     /// The vulnerability's name.
     pub id: String,
@@ -95,7 +95,7 @@ impl Quality {
 
     pub(super) async fn audited(&self, source: &Source) -> Result<AuditResponse> {
         let (mut files, mut packages, mut not_checked) = (Vec::new(), BTreeSet::new(), Vec::new());
-        for file in &source.files {
+        for file in source.files.iter() {
             let Some(reader) = locked::reader(&file.name) else { continue };
             let text = Source::text(file).unwrap_or_default();
             let (found, complaints) = reader(&text);
@@ -114,7 +114,10 @@ impl Quality {
         let url = self.config.advisories_url.trim_end_matches('/');
         let (against, mut advisories) = match (&self.config.advisories, url) {
             (_, url) if !url.is_empty() => (url.to_owned(), advisories::asked(url, &packages).await?),
-            (Some(folder), _) => (folder.display().to_string(), advisories::looked_up(folder, &packages)?),
+            (Some(folder), _) => {
+                let (against, folder, packages) = (folder.display().to_string(), folder.clone(), packages.clone());
+                (against, aside(move || advisories::looked_up(&folder, &packages)).await??)
+            }
             (None, _) => {
                 return Err(Fault::not_configured("nothing to hold dependencies against").hint(
                     "servers.quality.advisories_url = \"https://api.osv.dev\" asks OSV, which is told names and versions; servers.quality.advisories names a folder of OSV's JSON files",

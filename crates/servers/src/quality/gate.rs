@@ -183,7 +183,7 @@ impl Quality {
                 reasons.push(format!("{} is required and told nothing: {}", run.tool.name(), run.note));
             }
         }
-        let rows = complexity::measured(&source);
+        let rows = complexity::measured(&source).await?;
         let most = request.complexity_max.unwrap_or(u32::MAX);
         let complex = rows.iter().take_while(|row| row.complexity > most).take(REASONS_MAX);
         reasons.extend(complex.map(|row| {

@@ -45,7 +45,7 @@ pub(super) const GIT: &str = r#"git() { GIT_TERMINAL_PROMPT=0 command git -c saf
 const TAKE: &str = r#"set -eu
 rev=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "Error: no revision $1" >&2; exit 3; }
 rm -rf /keep/tree && mkdir /keep/tree
-export GIT_INDEX_FILE=/work/index
+export GIT_INDEX_FILE=/tmp/index
 git read-tree "$rev"
 git checkout-index --all --force --prefix=/keep/tree/
 echo "$rev"
@@ -77,7 +77,7 @@ pub(super) struct Source {
     pub(super) root: PathBuf,
     /// The revision, in full.
     pub(super) revision: Option<String>,
-    pub(super) files: Vec<File>,
+    pub(super) files: Arc<[File]>,
     /// How many files were not looked at: too large, or too many.
     pub(super) left_out: usize,
 }
@@ -131,8 +131,9 @@ impl Quality {
                 (root, Some(full))
             }
         };
-        let (files, left_out) = files(&root)?;
-        Ok(Source { project, kept, root, revision, files, left_out })
+        let folder = root.clone();
+        let (files, left_out) = aside(move || files(&folder)).await??;
+        Ok(Source { project, kept, root, revision, files: files.into(), left_out })
     }
 
     async fn take(&self, project: &Project, kept: &Kept, revision: &str, ctx: &Ctx) -> Result<(PathBuf, String)> {
@@ -161,6 +162,11 @@ impl Quality {
         }
         Ok((tree, full))
     }
+}
+
+/// Does what takes its time where nobody waits for it.
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Fault::internal(format!("looking at files: {error}")))
 }
 
 /// Refuses a project that is no repository of its own.

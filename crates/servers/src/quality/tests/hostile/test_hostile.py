@@ -5,7 +5,7 @@ import subprocess
 
 def test_reads_no_key():
     assert not os.path.exists("SECRET")
-    assert not os.path.exists("/root/.ssh") and "HUNTER" not in os.environ
+    assert not [name for name in os.environ if "TOKEN" in name or "KEY" in name]
 
 
 def test_reaches_nobody():
