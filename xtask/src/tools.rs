@@ -6,6 +6,7 @@
 //! | tests | `tests/node_modules/<package>`, `tests/node_modules/.bin/node` | conformance suite, Inspector, TypeScript SDK, a recent Node.js |
 //! | python | `venv/bin/python` | the Python SDKs of MCP and A2A |
 //! | schemas | `schemas/bin/python` | the published schemas of Compose, Kubernetes and Grafana |
+//! | analysis | `analysis/python`, `analysis/node_modules` | what analyses projects: slither, ruff, pytest, solhint |
 //! | debian | `debian/root/usr/bin/prometheus` | programs out of Debian's packages, unpacked and not installed |
 //!
 //! Invariants:
@@ -31,6 +32,8 @@ use crate::{command, host, say};
 /// A fetch that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 const STAMP: &str = ".flotilla-stamp";
+/// What pip installs.
+const REQUIREMENTS: &str = "requirements.txt";
 /// What dresses the compilers' WebAssembly builds as programs, and the names of those.
 const SOLC: &str = "solc.js";
 const COMPILERS: [&str; 2] = ["solc-0.6.12", "solc-0.8.26"];
@@ -50,13 +53,16 @@ pub(crate) enum Set {
     Python,
     /// What the tests hold the files around the fleet against
     Schemas,
+    /// What analyses Solidity and Python projects, for the server quality
+    Analysis,
     /// Servers that the tests start, from Debian's packages
     Debian,
 }
 
 impl Set {
     /// Every set.
-    pub(crate) const ALL: [Self; 5] = [Self::Fleet, Self::Tests, Self::Python, Self::Schemas, Self::Debian];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Fleet, Self::Tests, Self::Python, Self::Schemas, Self::Analysis, Self::Debian];
 
     /// What it holds, for people.
     pub(crate) fn about(self) -> &'static str {
@@ -65,6 +71,7 @@ impl Set {
             Self::Tests => "the official MCP clients and conformance suite",
             Self::Python => "the official Python SDKs",
             Self::Schemas => "schemas of Compose, Kubernetes and Grafana",
+            Self::Analysis => "slither, ruff, pytest and solhint",
             Self::Debian => "Prometheus, Alertmanager and Nginx from Debian",
         }
     }
@@ -74,8 +81,9 @@ impl Set {
         match self {
             Self::Fleet => ("fleet", &["package.json", "package-lock.json", SOLC, SUSHISWAP]),
             Self::Tests => ("tests", &["package.json", "package-lock.json"]),
-            Self::Python => ("python", &["requirements.txt"]),
-            Self::Schemas => ("schemas", &["requirements.txt"]),
+            Self::Python => ("python", &[REQUIREMENTS]),
+            Self::Schemas => ("schemas", &[REQUIREMENTS]),
+            Self::Analysis => ("analysis", &["package.json", "package-lock.json", REQUIREMENTS]),
             Self::Debian => ("debian", &["packages.txt", UNPACK]),
         }
     }
@@ -87,6 +95,7 @@ impl Set {
             Self::Tests => (tools.join("tests"), tools.join("tests/node_modules")),
             Self::Python => (tools.join("venv"), tools.join("venv")),
             Self::Schemas => (tools.join("schemas"), tools.join("schemas")),
+            Self::Analysis => (tools.join("analysis"), tools.join("analysis")),
             Self::Debian => (tools.join("debian"), tools.join("debian")),
         }
     }
@@ -97,6 +106,7 @@ impl Set {
             Self::Fleet => format!("@foundry-rs/anvil-{}/bin/anvil", platform()?),
             Self::Tests => ".bin/node".to_owned(),
             Self::Python | Self::Schemas => "bin/python".to_owned(),
+            Self::Analysis => "python/bin/ruff".to_owned(),
             Self::Debian => "root/usr/bin/prometheus".to_owned(),
         })
     }
@@ -125,6 +135,7 @@ pub(crate) fn fetch(repo: &Repo, sets: &[Set]) -> Result {
         match fetch.set {
             Set::Fleet | Set::Tests => host::npm()?,
             Set::Python | Set::Schemas => host::python()?,
+            Set::Analysis => host::npm().and_then(|()| host::python())?,
             Set::Debian => host::debian()?,
         }
     }
@@ -187,7 +198,7 @@ impl<'a> Fetch<'a> {
             create.args(["-m", "venv", "--clear"]).arg(folder);
             let mut install = Command::new(folder.join("bin/python"));
             install.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--only-binary=:all:"]);
-            install.arg("--requirement").arg(self.pins.join("requirements.txt"));
+            install.arg("--requirement").arg(self.pins.join(REQUIREMENTS));
             if self.set == Set::Schemas {
                 // Every package is listed, and of one only a file is read, whose own dependencies would not build.
                 install.arg("--no-deps");
@@ -198,6 +209,9 @@ impl<'a> Fetch<'a> {
             fs::copy(self.pins.join(file), folder.join(file)).map_err(Problem::io(folder.display()))?;
         }
         let mut steps = vec![npm(folder, "ci")];
+        if self.set == Set::Analysis {
+            steps.extend(for_the_system(folder));
+        }
         if self.set == Set::Fleet {
             steps.extend(other_platform(folder, &self.stamp, platform()?));
             for compiler in COMPILERS {
@@ -209,6 +223,22 @@ impl<'a> Fetch<'a> {
         }
         Ok(steps)
     }
+}
+
+/// Python's packages of `folder` for the system's Python, which is the one that programs that are shut in have; it may have no pip.
+fn for_the_system(folder: &Path) -> [Command; 2] {
+    const SYSTEM: &str = "/usr/bin/python3";
+    let installer = folder.join("installer");
+    let mut create = Command::new("python3");
+    create.args(["-m", "venv", "--clear"]).arg(&installer);
+    let mut install = Command::new(installer.join("bin/python"));
+    install.args(["-m", "pip"]);
+    if Path::new(SYSTEM).exists() {
+        install.args(["--python", SYSTEM]);
+    }
+    install.args(["install", "--no-input", "--disable-pip-version-check", "--only-binary=:all:", "--upgrade"]);
+    install.arg("--target").arg(folder.join("python")).arg("--requirement").arg(folder.join(REQUIREMENTS));
+    [create, install]
 }
 
 fn npm(folder: &Path, what: &str) -> Command {

@@ -10,6 +10,7 @@
 //! - What an agent does is written down before it does it ([`kernel::duties`]).
 
 pub mod agent;
+pub mod code_analysis;
 pub mod discord;
 pub mod execution;
 mod follow;
@@ -23,6 +24,7 @@ mod push;
 pub mod recovery;
 pub mod risk;
 pub mod standing;
+pub mod test;
 #[cfg(test)]
 mod testing;
 
@@ -64,12 +66,14 @@ macro_rules! agents {
 }
 
 agents! {
+    code_analysis: CodeAnalysis,
     discord: Discord,
     execution: Execution,
     master_coordinator: MasterCoordinator,
     monitoring: Monitoring,
     recovery: Recovery,
     risk: Risk,
+    test: Test,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod orchestration;
 pub mod outbound;
 mod percent;
 pub mod production;
+pub mod quality;
 pub mod recovery;
 pub mod risk_management;
 pub mod scripts;
@@ -26,6 +27,7 @@ mod testing;
 mod trading;
 pub mod utilities;
 pub mod when;
+mod workshop;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -96,6 +98,8 @@ pub struct MarketPorts {
     pub foundry: Arc<dyn Foundry>,
     /// Where Solidity projects and what is built of them are kept; nowhere in a process without a data folder.
     pub projects: Option<PathBuf>,
+    /// What analyses projects, beside what the system has.
+    pub programs: quality::Programs,
     /// All that the fleet keeps, in files of its own.
     pub vault: Arc<dyn Vault>,
 }
@@ -157,6 +161,7 @@ impl MarketPorts {
             jail: Arc::new(NoJail),
             foundry: Arc::new(NoFoundry),
             projects: None,
+            programs: quality::Programs::default(),
             vault: Arc::new(NoVault::default()),
         }
     }
@@ -214,6 +219,7 @@ servers! {
     monitoring: Monitoring,
     orchestration: Orchestration,
     production: Production,
+    quality: Quality,
     recovery: Recovery,
     risk_management: RiskManagement,
     scripts: Scripts,

@@ -68,7 +68,7 @@ fn another_platform_gets_the_pinned_versions_of_its_own_packages() {
 #[test]
 fn every_pinned_package_has_its_integrity_and_no_address() {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools");
-    for set in ["fleet", "tests"] {
+    for set in ["fleet", "tests", "analysis"] {
         let text = fs::read_to_string(tools.join(set).join("package-lock.json")).unwrap();
         let lock: serde_json::Value = serde_json::from_str(&text).unwrap();
         for (name, package) in lock["packages"].as_object().unwrap() {
@@ -79,6 +79,8 @@ fn every_pinned_package_has_its_integrity_and_no_address() {
             assert!(package["resolved"].is_null(), "{set}: {name}");
         }
     }
-    let python = fs::read_to_string(tools.join("python/requirements.txt")).unwrap();
-    assert!(python.lines().all(|line| line.starts_with('#') || line.contains("==")), "{python}");
+    for set in ["python", "analysis"] {
+        let python = fs::read_to_string(tools.join(set).join(REQUIREMENTS)).unwrap();
+        assert!(python.lines().all(|line| line.starts_with('#') || line.contains("==")), "{python}");
+    }
 }

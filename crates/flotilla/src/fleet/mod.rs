@@ -296,12 +296,13 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
     let (projects, foundry) = (parts.data.path().join("foundry"), Arc::clone(&parts.foundry));
     let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
     let (pools, wallet) = (Arc::clone(&parts.pools), parts.wallet.clone());
-    let vault = Arc::clone(&parts.vault);
+    let (vault, programs) = (Arc::clone(&parts.vault), parts.programs.clone());
     Arc::new(move |ports| {
         let (config, shared, gateway) = (config.clone(), shared.clone(), Arc::clone(&gateway));
         let (pools, wallet, market) = (Arc::clone(&pools), wallet.clone(), market.clone());
         let (recordings, vault) = (Some(recordings.clone()), Arc::clone(&vault));
         let (projects, foundry) = (Some(projects.clone()), Arc::clone(&foundry));
+        let programs = programs.clone();
         Box::pin(async move {
             let service = if spec.name == COORDINATOR {
                 mcp::Service::of(Arc::new(gateway::coordinator::Coordinator::of(&gateway)), shared)
@@ -320,6 +321,7 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
                     jail,
                     foundry,
                     projects,
+                    programs,
                     vault,
                 };
                 servers::build(spec.name, &ports, &config, shared)?

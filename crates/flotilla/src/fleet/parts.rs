@@ -33,6 +33,7 @@ use mcp::seal::Sealer;
 use mcp::service::Shared;
 use mcp::tasks::TaskStore;
 use servers::data_providers::{Engine, EngineParts};
+use servers::quality::Programs;
 use servers::{MarketPorts, Wallet};
 use web::access::Guard;
 use web::coordinator::Doors;
@@ -65,6 +66,8 @@ pub struct Parts {
     pub wallet: Wallet,
     /// Foundry's programs.
     pub foundry: Arc<dyn Foundry>,
+    /// What analyses projects.
+    pub programs: Programs,
     /// What agents are given that stands in no file.
     pub of_agents: agents::Secrets,
     /// Phases, sealer, version.
@@ -155,6 +158,7 @@ impl Parts {
             pools: chain.pools,
             wallet,
             foundry: Arc::new(evm::Toolset::new(&places(loaded, &data), &tasks)),
+            programs: programs(&loaded.config.fleet.tools_dir),
             of_agents: loaded.of_agents(),
             shared,
             door: Arc::new(Door::new(door)),
@@ -388,6 +392,21 @@ fn places(loaded: &Loaded, data: &DataDir) -> evm::Places {
         endpoints: urls.map(|urls| evm::Places::endpoints_in(urls.expose())).unwrap_or_default(),
         tools: loaded.config.fleet.tools_dir.clone(),
         data: data.path().to_owned(),
+    }
+}
+
+/// Where programs that analyse projects are: those that were fetched, and the Rust of who runs the fleet.
+fn programs(tools: &std::path::Path) -> Programs {
+    let home = variable("HOME");
+    let of_home = |name: &str, folder: &str| {
+        let named = variable(name).map(std::path::PathBuf::from);
+        named.or_else(|| home.as_ref().map(|home| std::path::Path::new(home).join(folder)))
+    };
+    let real = |folder: std::path::PathBuf| folder.canonicalize().ok();
+    Programs {
+        analysis: real(tools.join("analysis")),
+        rustup: of_home("RUSTUP_HOME", ".rustup").and_then(real),
+        registry: of_home("CARGO_HOME", ".cargo").and_then(|folder| real(folder.join("registry"))),
     }
 }
 

@@ -26,6 +26,7 @@ mod keys;
 mod opportunities;
 mod postgres;
 mod python;
+mod quality;
 mod rabbitmq;
 mod recovery;
 mod redis;

@@ -17,7 +17,7 @@ struct Several {
 /// Every built server, split over the processes.
 const COORDINATOR: [&str; 4] = ["serve", "master-coordinator", "utilities", "--no-sandbox"];
 const CORE: [&str; 4] = ["serve", "coordination", "logging", "--no-sandbox"];
-const REST: [&str; 16] = [
+const REST: [&str; 17] = [
     "serve",
     "monitoring",
     "legacy",
@@ -29,6 +29,7 @@ const REST: [&str; 16] = [
     "market-analysis",
     "orchestration",
     "production",
+    "quality",
     "recovery",
     "risk-management",
     "scripts",

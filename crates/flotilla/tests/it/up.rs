@@ -52,7 +52,7 @@ fn modes_start_what_they_say() {
     check(
         "full",
         expect![
-            "blockchain-integration coordination data-providers dex-services execution foundry-integration legacy logging market-analysis master-coordinator monitoring orchestration production recovery risk-management scripts task-management utilities"
+            "blockchain-integration coordination data-providers dex-services execution foundry-integration legacy logging market-analysis master-coordinator monitoring orchestration production quality recovery risk-management scripts task-management utilities"
         ],
     );
     check("minimal", expect!["coordination logging master-coordinator monitoring utilities"]);
@@ -93,6 +93,7 @@ fn services_take_the_ports_of_the_catalog() {
         4009 monitoring
         4010 orchestration
         4011 production
+        4012 quality
         4013 recovery
         4014 risk-management
         4019 scripts

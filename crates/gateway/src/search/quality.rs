@@ -185,6 +185,15 @@ const ASKED: &[(&str, &str)] = &[
     ("lint solidity", "foundry-integration__lint"),
     ("new foundry project", "foundry-integration__new_project"),
     ("which solidity compilers are there", "foundry-integration__toolchain"),
+    // Quality.
+    ("static analysis of a project", "quality__analyze"),
+    ("scan for leaked secrets", "quality__secrets_scan"),
+    ("cyclomatic complexity", "quality__complexity"),
+    ("run pytest", "quality__run_tests"),
+    ("vulnerable dependencies", "quality__audit_dependencies"),
+    ("quality gate", "quality__gate"),
+    ("what does this lint rule mean", "quality__explain_rule"),
+    ("diff between two git revisions", "quality__changes"),
     ("send a transaction", "execution__transact or execution__submit or foundry-integration__cast"),
     // Scripts.
     ("run a python script", "scripts__run_script or scripts__run_inline"),

@@ -10,7 +10,7 @@ use kernel::Result;
 use mcp::prelude::*;
 use serde_json::Value;
 
-use super::places::{damaged, shown};
+use crate::workshop::places::{damaged, shown};
 
 /// The largest artefact that is read, in bytes.
 const BYTES_MAX: u64 = 16 << 20;

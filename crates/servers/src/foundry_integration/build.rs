@@ -5,9 +5,9 @@ use mcp::prelude::*;
 use serde_json::Value;
 
 use super::artefacts::{self, Artefact};
-use super::places::{Kept, Places, Project};
 use super::run::{Chore, cut, refused};
 use super::{FoundryIntegration, check_profile};
+use crate::workshop::places::{Kept, Places, Project};
 
 /// How much forge may write of a build, in bytes: all that it compiled, as JSON.
 const OUTPUT_BYTES_MAX: usize = 128 << 20;

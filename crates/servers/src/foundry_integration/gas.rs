@@ -8,9 +8,9 @@ use kernel::store::Write;
 use kernel::{Result, UnixMs};
 use mcp::prelude::*;
 
-use super::places::Project;
 use super::test::{TestOutcome, TestRequest, arguments};
 use super::{FoundryIntegration, check_profile, text_argument};
+use crate::workshop::places::Project;
 
 /// Where they are in the store.
 const SPACE: &str = "foundry.gas";

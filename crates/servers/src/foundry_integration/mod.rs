@@ -1,6 +1,6 @@
 //! `foundry-integration`: Foundry's forge, anvil and cast, on projects under the configured roots.
 //!
-//! Builds, tests and scripts are other people's code: forge runs shut in by the port [`Jail`], without a network, with the project to be read only, and
+//! Builds, tests and scripts are other people's code: forge runs shut in by [`Workshop`], without a network, with the project to be read only, and
 //! with limits. What it writes is read as data. Invariants:
 //! - Nothing of a project is run outside the jail; where a machine cannot shut it in, nothing is built or tested.
 //! - A project is a folder under a root, looked at after all its links. Only `format` with `apply` and `new_project` write there.
@@ -14,7 +14,6 @@ mod deploy;
 mod gas;
 mod inspect;
 mod nodes;
-mod places;
 mod run;
 mod script;
 mod source;
@@ -30,14 +29,11 @@ use async_trait::async_trait;
 use kernel::chain::{Abi, Chain};
 use kernel::foundry::Foundry;
 use kernel::health::Check;
-use kernel::jail::Jail;
 use kernel::store::Store;
 use kernel::{Result, Tasks};
 use mcp::prelude::*;
 use mcp::prompt::{Argument, Arguments, Message, Prompt};
 use mcp::toolbox::Router;
-use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 
 pub use build::{BuildRequest, BuildResponse, ContractRow, Severity};
 pub use cast::{Action, CastRequest, CastResponse};
@@ -50,15 +46,18 @@ pub use script::{Returned, ScriptRequest, ScriptResponse};
 pub use source::{
     Finding, FormatRequest, FormatResponse, LintRequest, LintResponse, NewProjectRequest, NewProjectResponse,
 };
+pub(crate) use test::read_results;
 pub use test::{TestKind, TestOutcome, TestRequest, TestResponse, TestRow};
 pub use toolchain::{ToolchainRequest, ToolchainResponse};
 
 use crate::MarketPorts;
+use crate::workshop::places::Places;
+use crate::workshop::{Limits, TIME_SECONDS_MAX, Workshop};
 
-/// Longest run, in seconds.
-const TIME_SECONDS_MAX: u32 = 900;
 /// What a call may take: two runs, and to wait for others.
 const CALL_TIME: Duration = Duration::from_secs(2 * TIME_SECONDS_MAX as u64 + 60);
+/// Most development nodes of one process.
+const NODES_MAX: usize = 64;
 /// Longest pattern or name in a request, in bytes.
 const ARGUMENT_BYTES_MAX: usize = 512;
 
@@ -101,26 +100,16 @@ impl Default for Config {
 
 impl Config {
     fn check(&self) -> Result<()> {
-        let figures = [
-            ("runs_at_once", self.runs_at_once as u64, 1, 64),
-            ("time_seconds", self.time_seconds.into(), 1, TIME_SECONDS_MAX.into()),
-            ("memory_mib", self.memory_mib.into(), 256, 65_536),
-            ("disk_mib", self.disk_mib.into(), 16, 65_536),
-            ("processes", self.processes.into(), 16, 4_096),
-            ("nodes", self.nodes as u64, 0, 64),
-        ];
-        let wrong = figures.iter().find(|(_, figure, least, most)| !(*least..=*most).contains(figure));
-        if let Some((name, figure, least, most)) = wrong {
-            let message = format!("servers.foundry-integration.{name} is {figure}");
-            return Err(Fault::invalid(message).hint(format!("{least} to {most}")));
+        if self.nodes > NODES_MAX {
+            let message = format!("servers.foundry-integration.nodes is {}", self.nodes);
+            return Err(Fault::invalid(message).hint(format!("0 to {NODES_MAX}")));
         }
-        match self.roots.iter().find(|root| !root.is_absolute()) {
-            None => Ok(()),
-            Some(root) => {
-                let message = format!("servers.foundry-integration.roots has `{}`", root.display());
-                Err(Fault::invalid(message).hint("absolute paths"))
-            }
-        }
+        self.limits().check("foundry-integration", &self.roots)
+    }
+
+    fn limits(&self) -> Limits {
+        let &Self { runs_at_once, time_seconds, memory_mib, disk_mib, processes, .. } = self;
+        Limits { runs_at_once, time_seconds, memory_mib, disk_mib, processes }
     }
 }
 
@@ -131,15 +120,12 @@ pub struct FoundryIntegration {
     store: Arc<dyn Store>,
     chain: Arc<dyn Chain>,
     abi: Arc<dyn Abi>,
-    jail: Arc<dyn Jail>,
     foundry: Arc<dyn Foundry>,
     router: Arc<dyn Router>,
-    config: Config,
-    places: places::Places,
+    places: Places,
+    workshop: Workshop,
     nodes: nodes::Nodes,
-    turns: Semaphore,
-    /// Why the last run could not be shut in, if it could not.
-    trouble: Mutex<Option<Fault>>,
+    config: Config,
 }
 
 impl McpServer for FoundryIntegration {
@@ -161,14 +147,12 @@ impl McpServer for FoundryIntegration {
             store: Arc::clone(&kernel.store),
             chain: Arc::clone(&kernel.chain),
             abi: Arc::clone(&kernel.abi),
-            jail: Arc::clone(jail),
             foundry: Arc::clone(foundry),
             router: Arc::clone(router),
-            places: places::Places::new(&config.roots, projects.clone()),
+            places: Places::new(Self::NAME, "builds", &config.roots, projects.clone()),
+            workshop: Workshop::new(Self::NAME, Arc::clone(jail), config.limits()),
             nodes: nodes::Nodes::default(),
-            turns: Semaphore::new(config.runs_at_once),
             config,
-            trouble: Mutex::default(),
         })
     }
 
@@ -238,11 +222,7 @@ impl Features for FoundryIntegration {
             Err(fault) if fault.code == Code::NotConfigured => Check::healthy("foundry", fault.message),
             Err(fault) => Check::degraded("foundry", fault.to_string()),
         };
-        let jail = match &*self.trouble.lock() {
-            None => Check::healthy("sandbox", "no run was refused"),
-            Some(fault) => Check::degraded("sandbox", fault.to_string()),
-        };
-        vec![kit, jail]
+        vec![kit, self.workshop.health()]
     }
 
     fn prompts(&self) -> Vec<Prompt> {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::FoundryIntegration;
-use super::places::shown;
+use crate::workshop::places::shown;
 
 /// The most accounts a node has.
 const ACCOUNTS_MAX: u32 = 100;

@@ -11,8 +11,8 @@ use mcp::prelude::*;
 
 use super::FoundryIntegration;
 use super::build::relative;
-use super::places::{Project, check_name, damaged, shown};
 use super::run::{Chore, cut, refused};
+use crate::workshop::places::{Project, check_name, damaged, shown};
 
 /// The most files that are formatted at once, and the largest.
 const FILES_MAX: usize = 500;

@@ -6,9 +6,9 @@ use kernel::Result;
 use mcp::prelude::*;
 use serde_json::Value;
 
-use super::places::{Kept, Project};
 use super::run::{Chore, cut, refused};
 use super::{FoundryIntegration, check_profile, text_argument};
+use crate::workshop::places::{Kept, Project};
 
 /// How much forge may write of tests, in bytes.
 const OUTPUT_BYTES_MAX: usize = 32 << 20;
@@ -225,11 +225,10 @@ impl FoundryIntegration {
         };
         let ran = self.run(project, kept, chore, ctx).await?;
         let (results, traces) = ran.stdout.split_once('\n').unwrap_or((&ran.stdout, ""));
-        let Ok(suites) = serde_json::from_str::<BTreeMap<String, Suite>>(results) else {
+        let Some(mut tests) = read_results(results) else {
             let none = |text: &str| text.contains("No tests found") || text.contains("No tests match");
             return if none(&ran.stdout) || none(&ran.stderr) { Ok(Vec::new()) } else { Err(refused(&ran)) };
         };
-        let mut tests: Vec<TestRow> = suites.into_iter().flat_map(|(suite, said)| rows(&suite, said)).collect();
         dress(&mut tests, &traces_in(&crate::scripts::cleaned(traces)));
         Ok(tests)
     }
@@ -262,6 +261,12 @@ pub(super) fn arguments(request: &TestRequest) -> Result<Vec<String>> {
     }
     arguments.push(format!("--fuzz-seed={seed}"));
     Ok(arguments)
+}
+
+/// The tests in what `forge test --json` writes; `None` when it is something else.
+pub(crate) fn read_results(results: &str) -> Option<Vec<TestRow>> {
+    let suites = serde_json::from_str::<BTreeMap<String, Suite>>(results).ok()?;
+    Some(suites.into_iter().flat_map(|(suite, said)| rows(&suite, said)).collect())
 }
 
 fn rows(suite: &str, said: Suite) -> Vec<TestRow> {

@@ -34,6 +34,24 @@ pub(crate) fn tools() -> Option<PathBuf> {
     }
 }
 
+/// What analyses projects: the fetched tools, and the Rust that the tests are built with. `None`, said aloud, where a developer has not fetched them; on a
+/// build server that is a failure.
+pub(crate) fn programs(tools: &std::path::Path) -> Option<crate::quality::Programs> {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let home = variable("HOME");
+    let of_home = |name: &str, folder: &str| variable(name).or_else(|| Some(home.as_ref()?.join(folder)));
+    let analysis = tools.join("analysis").canonicalize().ok();
+    if analysis.is_none() {
+        assert!(variable("CI").is_none(), "no analysis in {}", tools.display());
+        let mut aloud = std::io::stderr().lock();
+        std::io::Write::write_all(&mut aloud, b"SKIPPED: cargo xtask fetch analysis\n").unwrap();
+        return None;
+    }
+    let registry = of_home("CARGO_HOME", ".cargo").map(|folder| folder.join("registry"));
+    Some(crate::quality::Programs { analysis, rustup: of_home("RUSTUP_HOME", ".rustup"), registry })
+}
+
 /// A world with a sandbox chain in it. `None`, said aloud, where a developer has not fetched the tools; on a build server that is a
 /// failure.
 pub(crate) fn sandbox() -> Option<(World, Sandbox)> {

@@ -101,6 +101,11 @@ pub(crate) fn schemas() -> Option<Command> {
     found(folder().join("schemas/bin/python")).map(Command::new)
 }
 
+/// Whether projects can be analysed.
+pub(crate) fn analysis() -> Option<()> {
+    found(folder().join("analysis/python/bin/ruff")).map(|_| ())
+}
+
 /// A program out of Debian's packages, such as `bin/prometheus`.
 pub(crate) fn debian(program: &str) -> Option<PathBuf> {
     found(folder().join("debian/root/usr").join(program))

@@ -1,7 +1,7 @@
 //! Where projects are, and where what is built of them is kept.
 //!
-//! A project is a folder with a `foundry.toml` under one of the roots: those of the configuration, and the workspace in the data folder. What is
-//! kept of a project is in a folder of its own beside the workspace. Invariants:
+//! A project is a folder under one of the roots: those of the configuration, and the workspace in the data folder. What is kept of a project is in a
+//! folder of its own beside the workspace, one for each server that works on it. Invariants:
 //! - A path is looked at after all its links: what leads out of the roots is refused.
 //! - One run at a time has a project's folder of built things, among threads and processes. What is in it was written by other people's code:
 //!   links in it are not followed.
@@ -16,7 +16,7 @@ use mcp::prelude::*;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
-/// What every project has.
+/// What every Foundry project has.
 const MANIFEST: &str = "foundry.toml";
 /// The most projects whose built things are kept; the ones that were used longest ago go first.
 const KEPT_MAX: usize = 64;
@@ -24,7 +24,11 @@ const KEPT_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 64;
 
 /// The places.
-pub(super) struct Places {
+pub(crate) struct Places {
+    /// The server that they are for, whose `roots` are told of.
+    server: &'static str,
+    /// What its kept things are under, in `home`.
+    kept: &'static str,
     roots: Vec<PathBuf>,
     /// The fleet's own folder for all of this; none where there is no data folder.
     home: Option<PathBuf>,
@@ -33,23 +37,23 @@ pub(super) struct Places {
 
 /// A project, found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Project {
+pub(crate) struct Project {
     /// Its folder, without links.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What it was called.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 /// A project's folder of built things, held.
-pub(super) struct Kept {
-    pub(super) folder: PathBuf,
+pub(crate) struct Kept {
+    pub(crate) folder: PathBuf,
     _turn: OwnedMutexGuard<()>,
     _lock: File,
 }
 
 impl Places {
-    pub(super) fn new(roots: &[PathBuf], home: Option<PathBuf>) -> Self {
-        Self { roots: roots.to_vec(), home, turns: Mutex::default() }
+    pub(crate) fn new(server: &'static str, kept: &'static str, roots: &[PathBuf], home: Option<PathBuf>) -> Self {
+        Self { server, kept, roots: roots.to_vec(), home, turns: Mutex::default() }
     }
 
     fn home(&self) -> Result<&Path> {
@@ -57,20 +61,30 @@ impl Places {
     }
 
     /// The folder of projects that new_project makes; made when it is not there.
-    pub(super) fn workspace(&self) -> Result<PathBuf> {
+    pub(crate) fn workspace(&self) -> Result<PathBuf> {
         let folder = self.home()?.join("projects");
         fs::create_dir_all(&folder).map_err(|error| damaged(&folder, &error))?;
         folder.canonicalize().map_err(|error| damaged(&folder, &error))
     }
 
     /// The roots that exist, without links.
-    pub(super) fn roots(&self) -> Vec<PathBuf> {
+    pub(crate) fn roots(&self) -> Vec<PathBuf> {
         let configured = self.roots.iter().filter_map(|root| root.canonicalize().ok());
         configured.chain(self.workspace().ok()).collect()
     }
 
-    /// The project that `asked` names: an absolute path, or one from a root on.
-    pub(super) fn project(&self, asked: &str) -> Result<Project> {
+    /// The Foundry project that `asked` names.
+    pub(crate) fn project(&self, asked: &str) -> Result<Project> {
+        let project = self.folder(asked)?;
+        if !fs::symlink_metadata(project.path.join(MANIFEST)).is_ok_and(|about| about.is_file()) {
+            return Err(Fault::not_found(format!("`{}` has no {MANIFEST}", shown(asked)))
+                .hint("a Foundry project's folder; new_project makes one"));
+        }
+        Ok(project)
+    }
+
+    /// The folder that `asked` names: an absolute path, or one from a root on.
+    pub(crate) fn folder(&self, asked: &str) -> Result<Project> {
         let path = Path::new(asked);
         let odd = path.components().any(|part| matches!(part, Component::ParentDir | Component::Prefix(_)));
         if asked.is_empty() || asked.contains('\0') || odd {
@@ -80,22 +94,17 @@ impl Places {
         let roots = self.roots();
         let mut found = roots.iter().map(|root| root.join(path)).filter_map(|path| path.canonicalize().ok());
         let Some(path) = found.find(|path| path.is_dir()) else {
-            return Err(Fault::not_found(format!("no folder `{}` under the roots", shown(asked)))
-                .hint("toolchain tells the roots and projects; new_project makes one"));
+            return Err(Fault::not_found(format!("no folder `{}` under the roots", shown(asked))).hint(self.hint()));
         };
         if !roots.iter().any(|root| path.starts_with(root)) {
             return Err(Fault::denied(format!("`{}` is outside the roots", shown(asked)))
-                .hint("servers.foundry-integration.roots has the folders that projects may be in"));
-        }
-        if !fs::symlink_metadata(path.join(MANIFEST)).is_ok_and(|about| about.is_file()) {
-            return Err(Fault::not_found(format!("`{}` has no {MANIFEST}", shown(asked)))
-                .hint("a Foundry project's folder; new_project makes one"));
+                .hint(format!("servers.{}.roots has the folders that projects may be in", self.server)));
         }
         Ok(Project { path, name: asked.to_owned() })
     }
 
     /// The projects right under the roots, by path; at most `max`.
-    pub(super) fn projects(&self, max: usize) -> Vec<PathBuf> {
+    pub(crate) fn projects(&self, max: usize) -> Vec<PathBuf> {
         let mut found = Vec::new();
         for root in self.roots() {
             let inner = fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -109,8 +118,8 @@ impl Places {
     }
 
     /// Holds a project's folder of built things until what is returned is dropped.
-    pub(super) async fn keep(&self, project: &Project) -> Result<Kept> {
-        let builds = self.home()?.join("builds");
+    pub(crate) async fn keep(&self, project: &Project) -> Result<Kept> {
+        let builds = self.home()?.join(self.kept);
         let id: String = kernel::ids::digest(project.path.as_os_str().as_encoded_bytes()).chars().take(24).collect();
         let turn = self.turn(&project.path).lock_owned().await;
         let folder = builds.join(&id);
@@ -131,7 +140,7 @@ impl Places {
     }
 
     /// Forgets all that was built of a project.
-    pub(super) fn forget(kept: &Kept) -> Result<()> {
+    pub(crate) fn forget(kept: &Kept) -> Result<()> {
         let entries = fs::read_dir(&kept.folder).into_iter().flatten().flatten();
         for entry in entries {
             let path = entry.path();
@@ -140,6 +149,13 @@ impl Places {
             gone.map_err(|error| damaged(&path, &error))?;
         }
         Ok(())
+    }
+
+    fn hint(&self) -> String {
+        match self.server {
+            "foundry-integration" => "toolchain tells the roots and projects; new_project makes one".into(),
+            server => format!("a folder under servers.{server}.roots, or a project that foundry-integration made"),
+        }
     }
 
     fn turn(&self, path: &Path) -> Arc<Turn<()>> {
@@ -171,7 +187,7 @@ fn forget_oldest(builds: &Path) -> std::io::Result<()> {
 }
 
 /// Refuses what cannot name a project of the workspace.
-pub(super) fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
     if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits) {
         return Ok(());
@@ -181,10 +197,10 @@ pub(super) fn check_name(name: &str) -> Result<()> {
 }
 
 /// Foreign text in a message: not too long, and without what is not shown.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(120).flat_map(char::escape_debug).collect()
 }
 
-pub(super) fn damaged(path: &Path, error: &std::io::Error) -> Fault {
+pub(crate) fn damaged(path: &Path, error: &std::io::Error) -> Fault {
     Fault::internal(format!("{}: {error}", path.display()))
 }
