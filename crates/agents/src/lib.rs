@@ -10,6 +10,7 @@
 //! - What an agent does is written down before it does it ([`kernel::duties`]).
 
 pub mod agent;
+pub mod build;
 pub mod discord;
 pub mod execution;
 mod follow;
@@ -25,6 +26,7 @@ pub mod risk;
 pub mod standing;
 #[cfg(test)]
 mod testing;
+pub mod ui;
 
 use std::sync::Arc;
 
@@ -64,12 +66,14 @@ macro_rules! agents {
 }
 
 agents! {
+    build: Build,
     discord: Discord,
     execution: Execution,
     master_coordinator: MasterCoordinator,
     monitoring: Monitoring,
     recovery: Recovery,
     risk: Risk,
+    ui: Ui,
 }
 
 #[cfg(test)]

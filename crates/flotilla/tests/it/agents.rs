@@ -31,7 +31,7 @@ fn an_agent_has_its_own_port_and_appears_wherever_services_do() {
     let rows = fleet.process.screen["agents"].as_array().unwrap().clone();
     assert_eq!(
         rows.iter().map(|row| row["service"].as_str().unwrap()).collect::<Vec<_>>(),
-        ["discord", "execution", "master-coordinator", "monitoring", "recovery", "risk"]
+        ["build", "discord", "execution", "master-coordinator", "monitoring", "recovery", "risk", "ui"]
     );
     let url = of_monitoring(&rows, "service")["url"].as_str().unwrap();
     assert_ne!(url, fleet.url_of("monitoring"), "the agent and the server of this name are two");
@@ -47,10 +47,10 @@ fn an_agent_has_its_own_port_and_appears_wherever_services_do() {
     let listed = fleet.get("/agents").ok();
     assert_eq!(of_monitoring(listed.as_array().unwrap(), "name")["status"], "healthy", "{listed}");
     assert_eq!(fleet.call("master-coordinator__list_agents", json!({}))["agents"], listed);
-    assert_eq!(fleet.get("/status").ok()["agents"]["healthy"], 6);
+    assert_eq!(fleet.get("/status").ok()["agents"]["healthy"], 8);
     let ps = fleet.cli(&["ps"]).ok();
     assert!(ps.lines().any(|line| line.starts_with("agent:monitoring ")), "{ps}");
-    assert!(fleet.cli(&["status"]).out.contains("agents    6 of 6 healthy"));
+    assert!(fleet.cli(&["status"]).out.contains("agents    8 of 8 healthy"));
     let one = fleet.cli(&["status", "agent:monitoring", "--json"]).json();
     assert_eq!((&one["kind"], &one["checks"][0]["name"]), (&json!("agent"), &json!("lead")), "{one}");
 }
@@ -70,8 +70,11 @@ fn alerts_fire_by_the_agents_work_which_is_kept_and_recorded() {
         runs["runs"].as_array().unwrap().iter().find(|run| run["outcome"].as_str().unwrap().contains("it is so"));
     let fired = fired.unwrap_or_else(|| panic!("{runs}"));
     assert_eq!((&fired["standing"], &fired["calls"][1]["tool"]), (&json!("done"), &json!("settle_alerts")), "{fired}");
-    let refused = fleet.mcp("/mcp").call("master-coordinator__agent_runs", json!({ "agent": "ui" })).unwrap_err();
-    assert!(refused.contains("one of master-coordinator, execution, monitoring, risk, recovery, discord"), "{refused}");
+    let refused = fleet.mcp("/mcp").call("master-coordinator__agent_runs", json!({ "agent": "test" })).unwrap_err();
+    assert!(
+        refused.contains("one of master-coordinator, build, execution, monitoring, risk, recovery, ui, discord"),
+        "{refused}"
+    );
 }
 
 #[test]

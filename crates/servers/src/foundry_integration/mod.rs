@@ -14,7 +14,7 @@ mod deploy;
 mod gas;
 mod inspect;
 mod nodes;
-mod places;
+pub(crate) mod places;
 mod run;
 mod script;
 mod source;

@@ -1,6 +1,6 @@
 //! Where projects are, and where what is built of them is kept.
 //!
-//! A project is a folder with a `foundry.toml` under one of the roots: those of the configuration, and the workspace in the data folder. What is
+//! A project of Foundry is a folder with a `foundry.toml` under one of the roots: those of the configuration, and the workspace in the data folder. What is
 //! kept of a project is in a folder of its own beside the workspace. Invariants:
 //! - A path is looked at after all its links: what leads out of the roots is refused.
 //! - One run at a time has a project's folder of built things, among threads and processes. What is in it was written by other people's code:
@@ -16,15 +16,31 @@ use mcp::prelude::*;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
-/// What every project has.
-const MANIFEST: &str = "foundry.toml";
+/// What makes a folder a project, and what refusals say of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// The file that every project has; any folder is one where absent.
+    pub(crate) manifest: Option<&'static str>,
+    /// The setting with the roots.
+    pub(crate) setting: &'static str,
+    /// How somebody gets a project.
+    pub(crate) advice: &'static str,
+}
+
+/// Those of Foundry's projects.
+const FOUNDRY: Rules = Rules {
+    manifest: Some("foundry.toml"),
+    setting: "servers.foundry-integration.roots",
+    advice: "toolchain tells the roots and projects; new_project makes one",
+};
 /// The most projects whose built things are kept; the ones that were used longest ago go first.
 const KEPT_MAX: usize = 64;
 /// The longest name of a project in the workspace.
 const NAME_BYTES_MAX: usize = 64;
 
 /// The places.
-pub(super) struct Places {
+pub(crate) struct Places {
+    rules: Rules,
     roots: Vec<PathBuf>,
     /// The fleet's own folder for all of this; none where there is no data folder.
     home: Option<PathBuf>,
@@ -33,23 +49,28 @@ pub(super) struct Places {
 
 /// A project, found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Project {
+pub(crate) struct Project {
     /// Its folder, without links.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What it was called.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 /// A project's folder of built things, held.
-pub(super) struct Kept {
-    pub(super) folder: PathBuf,
+pub(crate) struct Kept {
+    pub(crate) folder: PathBuf,
     _turn: OwnedMutexGuard<()>,
     _lock: File,
 }
 
 impl Places {
     pub(super) fn new(roots: &[PathBuf], home: Option<PathBuf>) -> Self {
-        Self { roots: roots.to_vec(), home, turns: Mutex::default() }
+        Self::of(FOUNDRY, roots, home)
+    }
+
+    /// Places of other projects, under the same rules for paths.
+    pub(crate) fn of(rules: Rules, roots: &[PathBuf], home: Option<PathBuf>) -> Self {
+        Self { rules, roots: roots.to_vec(), home, turns: Mutex::default() }
     }
 
     fn home(&self) -> Result<&Path> {
@@ -70,7 +91,7 @@ impl Places {
     }
 
     /// The project that `asked` names: an absolute path, or one from a root on.
-    pub(super) fn project(&self, asked: &str) -> Result<Project> {
+    pub(crate) fn project(&self, asked: &str) -> Result<Project> {
         let path = Path::new(asked);
         let odd = path.components().any(|part| matches!(part, Component::ParentDir | Component::Prefix(_)));
         if asked.is_empty() || asked.contains('\0') || odd {
@@ -80,15 +101,17 @@ impl Places {
         let roots = self.roots();
         let mut found = roots.iter().map(|root| root.join(path)).filter_map(|path| path.canonicalize().ok());
         let Some(path) = found.find(|path| path.is_dir()) else {
-            return Err(Fault::not_found(format!("no folder `{}` under the roots", shown(asked)))
-                .hint("toolchain tells the roots and projects; new_project makes one"));
+            return Err(
+                Fault::not_found(format!("no folder `{}` under the roots", shown(asked))).hint(self.rules.advice)
+            );
         };
         if !roots.iter().any(|root| path.starts_with(root)) {
             return Err(Fault::denied(format!("`{}` is outside the roots", shown(asked)))
-                .hint("servers.foundry-integration.roots has the folders that projects may be in"));
+                .hint(format!("{} has the folders that projects may be in", self.rules.setting)));
         }
-        if !fs::symlink_metadata(path.join(MANIFEST)).is_ok_and(|about| about.is_file()) {
-            return Err(Fault::not_found(format!("`{}` has no {MANIFEST}", shown(asked)))
+        let has = |manifest: &str| fs::symlink_metadata(path.join(manifest)).is_ok_and(|about| about.is_file());
+        if let Some(manifest) = self.rules.manifest.filter(|manifest| !has(manifest)) {
+            return Err(Fault::not_found(format!("`{}` has no {manifest}", shown(asked)))
                 .hint("a Foundry project's folder; new_project makes one"));
         }
         Ok(Project { path, name: asked.to_owned() })
@@ -100,7 +123,8 @@ impl Places {
         for root in self.roots() {
             let inner = fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.path());
             let folders = std::iter::once(root).chain(inner);
-            found.extend(folders.filter(|folder| folder.join(MANIFEST).is_file()).take(max));
+            let has = |folder: &PathBuf| self.rules.manifest.is_none_or(|manifest| folder.join(manifest).is_file());
+            found.extend(folders.filter(has).take(max));
         }
         found.sort();
         found.dedup();
@@ -109,7 +133,7 @@ impl Places {
     }
 
     /// Holds a project's folder of built things until what is returned is dropped.
-    pub(super) async fn keep(&self, project: &Project) -> Result<Kept> {
+    pub(crate) async fn keep(&self, project: &Project) -> Result<Kept> {
         let builds = self.home()?.join("builds");
         let id: String = kernel::ids::digest(project.path.as_os_str().as_encoded_bytes()).chars().take(24).collect();
         let turn = self.turn(&project.path).lock_owned().await;
