@@ -11,6 +11,7 @@
 
 pub mod agent;
 pub mod code_analysis;
+pub mod build;
 pub mod discord;
 pub mod execution;
 mod follow;
@@ -27,6 +28,7 @@ pub mod standing;
 pub mod test;
 #[cfg(test)]
 mod testing;
+pub mod ui;
 
 use std::sync::Arc;
 
@@ -67,6 +69,7 @@ macro_rules! agents {
 
 agents! {
     code_analysis: CodeAnalysis,
+    build: Build,
     discord: Discord,
     execution: Execution,
     master_coordinator: MasterCoordinator,
@@ -74,6 +77,7 @@ agents! {
     recovery: Recovery,
     risk: Risk,
     test: Test,
+    ui: Ui,
 }
 
 #[cfg(test)]

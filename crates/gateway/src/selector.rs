@@ -60,8 +60,8 @@ impl Toolset {
 const BUILT_IN: [(&str, &str, &[&str]); 6] = [
     (
         "operations",
-        "keep the fleet running: status, health, logs, recovery",
-        &["master-coordinator__*", "monitoring__*", "logging__*", "recovery__*"],
+        "keep the fleet running: status, health, logs, recovery, views",
+        &["master-coordinator__*", "monitoring__*", "logging__*", "recovery__*", "ui__*"],
     ),
     (
         "chain",

@@ -23,8 +23,9 @@ pub enum Access {
 }
 
 /// What an agent may do beyond reading and operating, by its name: the whole table. The risk agent is not in it: pulling the kill switch and
-/// tightening are an operator's, and what loosens is nobody's but a person's ([`Caller::require_person`]), whatever stands here.
-const GRANTS: &[(&str, Access)] = &[("execution", Access::Trade)];
+/// tightening are an operator's, and what loosens is nobody's but a person's ([`Caller::require_person`]), whatever stands here. The build agent
+/// deploys contracts for whoever may trade, and has no duty of its own in which it could.
+const GRANTS: &[(&str, Access)] = &[("build", Access::Trade), ("execution", Access::Trade)];
 
 /// A named set of permissions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
@@ -38,7 +39,7 @@ pub enum Role {
     Trader,
     /// Everything.
     Admin,
-    /// One of the fleet's agents, by name: reads and operates; `execution` trades too.
+    /// One of the fleet's agents, by name: reads and operates; `execution` and `build` trade too.
     Agent(String),
 }
 
@@ -199,6 +200,7 @@ mod tests {
             ("agent:monitoring", "1100"),
             ("agent:risk", "1100"),
             ("agent:execution", "1110"),
+            ("agent:build", "1110"),
             ("agent:executions", "1100"),
         ] {
             let parsed: Role = role.parse().unwrap();

@@ -257,6 +257,14 @@ impl Outcome {
         Ok(Self::new(body.map_err(|error| Fault::internal(format!("answer: {error}")))?, "ok"))
     }
 
+    /// The same with what is meant for the client's screen and not for its model. The body has no `_meta` yet.
+    #[must_use]
+    pub fn with_meta(self, meta: &Value) -> Self {
+        let body = self.body.get().strip_suffix('}').map(|body| format!(r#"{body},"_meta":{meta}}}"#));
+        let body = body.and_then(|body| RawValue::from_string(body).ok()).unwrap_or(self.body);
+        Self { body, ..self }
+    }
+
     /// Content without a schema.
     pub fn contents(content: &[Content]) -> Self {
         Self::new(wire::raw(&json!({ "content": content })), "ok")

@@ -1,6 +1,7 @@
 //! Resources: what a server lets clients read by URI.
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// A resource in a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,6 +47,9 @@ pub struct Contents {
     /// The content.
     #[serde(flatten)]
     pub body: Body,
+    /// What extensions of the protocol say of it: where an interactive view may reach, for one.
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Value>,
 }
 
 /// Text or bytes.
@@ -61,6 +65,12 @@ pub enum Body {
 impl Contents {
     /// Text of some type.
     pub fn text(uri: &str, mime_type: &str, text: impl Into<String>) -> Self {
-        Self { uri: uri.into(), mime_type: Some(mime_type.into()), body: Body::Text(text.into()) }
+        Self { uri: uri.into(), mime_type: Some(mime_type.into()), body: Body::Text(text.into()), meta: None }
+    }
+
+    /// With what an extension says of it.
+    #[must_use]
+    pub fn with_meta(self, meta: Value) -> Self {
+        Self { meta: Some(meta), ..self }
     }
 }

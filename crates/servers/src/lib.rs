@@ -25,6 +25,7 @@ pub mod task_management;
 #[cfg(test)]
 mod testing;
 mod trading;
+pub mod ui;
 pub mod utilities;
 pub mod when;
 mod workshop;
@@ -224,6 +225,7 @@ servers! {
     risk_management: RiskManagement,
     scripts: Scripts,
     task_management: TaskManagement,
+    ui: Ui,
     utilities: Utilities,
 }
 

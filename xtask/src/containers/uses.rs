@@ -26,6 +26,7 @@ fn task_of(agent: &str) -> Option<(&'static str, Value)> {
         "monitoring" => ("summary", json!({})),
         "risk" => ("assess", json!({ "trade": trade() })),
         "recovery" => ("recover", json!({ "service": "utilities" })),
+        "ui" => ("report", json!({ "report": "overview", "hours": 1 })),
         _ => return None,
     })
 }
@@ -150,8 +151,8 @@ pub(crate) fn tasks(world: &World<'_>) -> Result<String> {
     let mut done = Vec::new();
     for agent in rows(world, "/agents")? {
         let name = text(&agent, "name");
-        // Without a token there is nobody whom it could tell.
-        if name == "discord" {
+        // Without a token there is nobody whom the bot could tell, and without a project nothing to build.
+        if name == "discord" || name == "build" {
             continue;
         }
         let (task_type, payload) = task_of(name)

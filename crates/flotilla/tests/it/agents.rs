@@ -31,7 +31,10 @@ fn an_agent_has_its_own_port_and_appears_wherever_services_do() {
     let rows = fleet.process.screen["agents"].as_array().unwrap().clone();
     assert_eq!(
         rows.iter().map(|row| row["service"].as_str().unwrap()).collect::<Vec<_>>(),
-        ["code-analysis", "discord", "execution", "master-coordinator", "monitoring", "recovery", "risk", "test"]
+        [
+            "build", "code-analysis", "discord", "execution", "master-coordinator", "monitoring", "recovery", "risk",
+            "test", "ui"
+        ]
     );
     let url = of_monitoring(&rows, "service")["url"].as_str().unwrap();
     assert_ne!(url, fleet.url_of("monitoring"), "the agent and the server of this name are two");
@@ -70,8 +73,11 @@ fn alerts_fire_by_the_agents_work_which_is_kept_and_recorded() {
         runs["runs"].as_array().unwrap().iter().find(|run| run["outcome"].as_str().unwrap().contains("it is so"));
     let fired = fired.unwrap_or_else(|| panic!("{runs}"));
     assert_eq!((&fired["standing"], &fired["calls"][1]["tool"]), (&json!("done"), &json!("settle_alerts")), "{fired}");
-    let refused = fleet.mcp("/mcp").call("master-coordinator__agent_runs", json!({ "agent": "ui" })).unwrap_err();
-    assert!(refused.contains("one of master-coordinator, execution, monitoring, risk, recovery, discord"), "{refused}");
+    let refused = fleet.mcp("/mcp").call("master-coordinator__agent_runs", json!({ "agent": "test" })).unwrap_err();
+    assert!(
+        refused.contains("one of master-coordinator, build, execution, monitoring, risk, recovery, ui, discord"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -6,6 +6,13 @@ use crate::testing::Bench;
 
 /// What is typed, and the tool that must come first: one of several where either is what was meant.
 const ASKED: &[(&str, &str)] = &[
+    // What people look at and are told.
+    ("draw a chart", "ui__chart"),
+    ("plot a time series as png", "ui__chart"),
+    ("notify somebody", "ui__notify"),
+    ("list my notifications", "ui__notifications"),
+    ("save a dashboard layout", "ui__save_layout"),
+    ("which views are there", "ui__list_views"),
     // The chain, in its own words and in others'.
     ("balance of an account", "blockchain-integration__get_balance"),
     ("how much ETH does this address have", "blockchain-integration__get_balance"),

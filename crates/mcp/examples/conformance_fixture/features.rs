@@ -65,9 +65,12 @@ impl Features for Everything {
                 Contents::text(uri, "text/plain", "This is the content of the static text resource.")
             }
             ("test://watched-resource", _) => Contents::text(uri, "text/plain", "Watched resource content"),
-            ("test://static-binary", _) => {
-                Contents { uri: uri.into(), mime_type: Some("image/png".into()), body: Body::Blob(PNG.into()) }
-            }
+            ("test://static-binary", _) => Contents {
+                uri: uri.into(),
+                mime_type: Some("image/png".into()),
+                body: Body::Blob(PNG.into()),
+                meta: None,
+            },
             (_, Some(id)) => {
                 let data = json!({ "id": id, "templateTest": true, "data": format!("Data for ID: {id}") });
                 Contents::text(uri, "application/json", data.to_string())

@@ -11,11 +11,13 @@ use super::Monitoring;
 use super::alerts::{Acknowledgement, Alert, State};
 use super::evaluate::Open;
 use super::figure::Figure;
-use super::rules::{self, Condition, RULES_MAX, Rule, Severity, TEST};
+use super::rules::{self, Condition, NOTICE, RULES_MAX, Rule, Severity, TEST};
 use super::silences::{self, Silence};
 
 /// Most alerts of one answer.
 const ALERTS_MAX: u32 = 1_000;
+/// How long an announcement stands among the alerts, in seconds: sinks that are away are told of it all the same, once they are back.
+const NOTICE_SECONDS: u32 = 60;
 /// Longest comment, in bytes.
 const COMMENT_BYTES_MAX: usize = 1_024;
 
@@ -210,6 +212,21 @@ pub struct TestAlertRequest {
     pub seconds: Option<u32>,
 }
 
+/// What [`ANNOUNCE`](super::ANNOUNCE) takes.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnnounceRequest {
+    /// What it is known by, at most 64 characters: the same again, while it stands, is the same announcement.
+    pub key: String,
+    /// info, warning (unless given) or critical.
+    pub severity: Severity,
+    /// What to tell people, at most 1,024 bytes.
+    pub summary: String,
+    /// Where there is more: a text or an address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<String>,
+}
+
 fn check_comment(comment: Option<&String>) -> Result<(), Fault> {
     if comment.is_some_and(|comment| comment.len() > COMMENT_BYTES_MAX) {
         return Err(Fault::too_large("the text is too long").hint(format!("at most {COMMENT_BYTES_MAX} bytes")));
@@ -387,15 +404,28 @@ impl Monitoring {
             return Err(Fault::invalid(format!("seconds is {seconds}")).hint("5 to 3,600").into());
         }
         check_comment(request.summary.as_ref())?;
-        let now_ms = self.clock.now_ms();
         let labels = [("alertname", TEST), ("severity", request.severity.as_str()), ("by", ctx.caller.name.as_str())];
         let alert = Alert {
-            id: kernel::ids::new_id("alert"),
-            rule: TEST.into(),
             labels: labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             severity: request.severity,
             summary: request.summary.unwrap_or_else(|| format!("a test by {}: nothing is wrong", ctx.caller.name)),
             runbook: Some("nothing to do: it resolves itself".into()),
+            ..self.by_hand(TEST, seconds)
+        };
+        let key = alert.id.clone();
+        Ok(self.evaluator.start_by_hand(&key, alert).await?)
+    }
+
+    /// An alert that no rule stands behind and that is over after so many seconds, by itself.
+    fn by_hand(&self, rule: &str, seconds: u32) -> Alert {
+        let now_ms = self.clock.now_ms();
+        Alert {
+            id: kernel::ids::new_id("alert"),
+            rule: rule.into(),
+            labels: BTreeMap::new(),
+            severity: Severity::Info,
+            summary: String::new(),
+            runbook: None,
             state: State::Firing,
             value: Figure(1.0),
             since_ms: now_ms,
@@ -406,7 +436,26 @@ impl Monitoring {
             resolved_ms: None,
             resolution: None,
             updated_ms: now_ms,
-        };
-        Ok(self.evaluator.start_test(alert).await?)
+        }
+    }
+
+    pub(super) async fn announce(&self, request: AnnounceRequest, ctx: &Ctx) -> Result<Alert, ToolError> {
+        check_comment(Some(&request.summary))?;
+        check_comment(request.runbook.as_ref())?;
+        let key = request.key;
+        if request.summary.trim().is_empty() || !(1..=64).contains(&key.chars().count()) {
+            return Err(Fault::invalid("no key or no summary")
+                .hint("what it is known by, and what to tell people")
+                .into());
+        }
+        let mut labels: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in
+            [("alertname", NOTICE), ("severity", request.severity.as_str()), ("by", &ctx.caller.name), ("key", &key)]
+        {
+            labels.insert(name.into(), value.into());
+        }
+        let (severity, summary, runbook) = (request.severity, request.summary, request.runbook);
+        let alert = Alert { labels, severity, summary, runbook, ..self.by_hand(NOTICE, NOTICE_SECONDS) };
+        Ok(self.evaluator.start_by_hand(&key, alert).await?)
     }
 }

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::alerts::{Alert, Change, Reason, State, decide, fingerprint, labels_of, resolved};
 use super::figures::Figures;
 use super::promql::Value;
-use super::rules::{self, Condition, Rule, TEST};
+use super::rules::{self, Condition, Rule};
 use super::silences::{self, Silence};
 
 /// Where alerts that are not over are kept in the store, by fingerprint.
@@ -130,11 +130,11 @@ impl Evaluator {
             statuses.insert(rule.name.clone(), RuleStatus { evaluated_ms: now_ms, error });
         }
         *self.status.lock() = statuses;
-        // What no rule spoke for: test alerts, and alerts of rules that are gone or off.
+        // What no rule spoke for: alerts by hand, and alerts of rules that are gone or off.
         for open in open.into_values() {
             let change = match open.alert.until_ms {
                 Some(until_ms) if now_ms < until_ms => continue,
-                Some(_) => Change::Resolve(resolved(&open.alert, "the test is over", now_ms)),
+                Some(_) => Change::Resolve(resolved(&open.alert, "its time is over", now_ms)),
                 None if rules.iter().any(|rule| rule.name == open.alert.rule) => continue,
                 None if open.alert.state == State::Pending => Change::Drop,
                 None => Change::Resolve(resolved(&open.alert, "its rule was deleted or disabled", now_ms)),
@@ -264,9 +264,9 @@ impl Evaluator {
         }
     }
 
-    /// Starts an alert that no rule stands behind.
-    pub(super) async fn start_test(&self, alert: Alert) -> Result<Alert, Fault> {
-        let key = fingerprint(TEST, &BTreeMap::from([("id".into(), alert.id.clone())]));
+    /// Starts an alert that no rule stands behind. One of this key that stands already stays as it is.
+    pub(super) async fn start_by_hand(&self, key: &str, alert: Alert) -> Result<Alert, Fault> {
+        let key = fingerprint(&alert.rule, &BTreeMap::from([("id".into(), key.to_owned())]));
         let silences = silences::list(&*self.store).await?;
         self.carry_out(&key, None, Change::Fire(alert.clone()), &silences).await?;
         Ok(alert)

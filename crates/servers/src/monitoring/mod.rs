@@ -198,6 +198,7 @@ impl McpServer for Monitoring {
         set.add(LIST_SINKS, |server, request, _| async move { server.list_sinks(request).await });
         set.add(DELIVER_ALERTS, |server, request, _| async move { server.deliver_alerts(request).await });
         set.add(TEST_ALERT, |server, request, ctx| async move { server.test_alert(request, &ctx).await });
+        set.add(ANNOUNCE, |server, request, ctx| async move { server.announce(request, &ctx).await });
         set.add(SLO, |server, request, _| async move { server.slo(request).await });
     }
 }
@@ -250,6 +251,8 @@ tools! { Monitoring::NAME;
         Hints { idempotent: true, ..Hints::OPERATE }.open_world();
     /// Fires an alert that resolves itself, to see that it arrives where it should.
     TEST_ALERT = "test_alert": fn(TestAlertRequest) -> Alert, Hints::OPERATE;
+    /// Announces something at the sinks of alerts, once under its key: as an alert that is over after a minute. notify of ui is for what people should keep.
+    ANNOUNCE = "announce": fn(AnnounceRequest) -> Alert, Hints { idempotent: true, ..Hints::OPERATE };
     /// Measures availability and latency objectives over a time, and what is left of their error budgets.
     SLO = "slo": fn(SloRequest) -> SloResponse, Hints::READ;
 }

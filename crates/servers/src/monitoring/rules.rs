@@ -27,6 +27,8 @@ const SECONDS_MAX: u32 = 7 * 86_400;
 const LABELS_MAX: usize = 16;
 /// The name that test alerts have.
 pub(super) const TEST: &str = "test";
+/// The name that announcements have: what people are to be told once, and nothing that fires.
+pub(super) const NOTICE: &str = "notice";
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -248,8 +250,8 @@ fn short(value: f64) -> String {
 /// Refuses what cannot name a rule.
 pub(super) fn check_name(name: &str) -> Result<(), Fault> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if name == TEST {
-        return Err(Fault::invalid(format!("`{TEST}` is the name of test alerts")).hint("another name"));
+    if name == TEST || name == NOTICE {
+        return Err(Fault::invalid(format!("`{name}` is the name of alerts by hand")).hint("another name"));
     }
     if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(fits) {
         return Err(Fault::invalid(format!("`{name}` cannot name a rule"))

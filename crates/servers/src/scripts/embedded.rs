@@ -38,6 +38,7 @@ pub(super) async fn run(script: Script, tasks: &Tasks, now_ms: UnixMs, time: Dur
         result,
         memory_peak_bytes: None,
         version: None,
+        kept_in: None,
     };
     match ended {
         Ok(outputs) => {

@@ -6,6 +6,8 @@
 //! A run is a task of the queue `scripts`, done by whichever copy of this server takes it; its result is the task's. Invariants:
 //! - A run is begun once: one whose process died is a dead letter, not done again. Only a fleet that stops in order gives back what it has not
 //!   ended.
+//! - A folder of the machine is given to a script only where it is under the configured roots, to be read; what the script writes goes to a folder
+//!   of the fleet's own, within a bound.
 //! - What may reach the network is granted by an administrator with the version of a script that is kept, and by the configuration; never by
 //!   who runs it, by a task's payload or by an inline script.
 
@@ -16,6 +18,7 @@ mod runs;
 mod tests;
 mod work;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,6 +45,7 @@ pub use runs::{
 
 use crate::MarketPorts;
 use crate::task_management::ScheduleRow;
+use crate::workshop::places::Places;
 
 /// The queue that runs are tasks of.
 const QUEUE: &str = "scripts";
@@ -71,11 +75,33 @@ pub struct Config {
     /// Whether scripts that an administrator saved with `network` may reach the network: all that this machine reaches, the fleet's own doors
     /// too.
     pub allow_network: bool,
+    /// Folders that projects may be in which a run is given to read (`project`), beside the workspace `scripts/projects` in the data folder.
+    pub roots: Vec<PathBuf>,
+    /// A Rust toolchain that runs with a project see as /rust (its bin/ has cargo and rustc), where the system's own is not wanted.
+    pub rust_dir: Option<PathBuf>,
+    /// How much memory the processes of a run with a project may have together, in MiB: 256 to 65,536.
+    pub project_memory_mib: u32,
+    /// How much such a run may keep in its folder /keep, in MiB: 16 to 65,536.
+    pub project_disk_mib: u32,
+    /// How many processes and threads such a run may have at once: 16 to 4,096.
+    pub project_processes: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { runs_at_once: 2, time_seconds: 60, memory_mib: 256, disk_mib: 64, processes: 32, allow_network: false }
+        Self {
+            runs_at_once: 2,
+            time_seconds: 60,
+            memory_mib: 256,
+            disk_mib: 64,
+            processes: 32,
+            allow_network: false,
+            roots: Vec::new(),
+            rust_dir: None,
+            project_memory_mib: 2_048,
+            project_disk_mib: 2_048,
+            project_processes: 512,
+        }
     }
 }
 
@@ -87,7 +113,15 @@ impl Config {
             ("memory_mib", self.memory_mib.into(), 32, 65_536),
             ("disk_mib", self.disk_mib.into(), 1, 4_096),
             ("processes", self.processes.into(), 1, 1_024),
+            ("project_memory_mib", self.project_memory_mib.into(), 256, 65_536),
+            ("project_disk_mib", self.project_disk_mib.into(), 16, 65_536),
+            ("project_processes", self.project_processes.into(), 16, 4_096),
         ];
+        if let Some(root) = self.roots.iter().chain(&self.rust_dir).find(|folder| !folder.is_absolute()) {
+            return Err(
+                Fault::invalid(format!("servers.scripts has the folder `{}`", root.display())).hint("absolute paths")
+            );
+        }
         match figures.iter().find(|(_, figure, least, most)| !(*least..=*most).contains(figure)) {
             None => Ok(()),
             Some((name, figure, least, most)) => {
@@ -117,6 +151,7 @@ pub struct Scripts {
     schedules: Schedules,
     jail: Arc<dyn Jail>,
     config: Config,
+    places: Places,
     /// Why the last script of the system could not be run, if it could not.
     trouble: Mutex<Option<Fault>>,
 }
@@ -128,15 +163,21 @@ impl McpServer for Scripts {
         no network unless an administrator granted it, bounded CPU, memory, disk, processes, time and output). run_inline runs a text once; \
         save_script keeps one under a name, each change a new version, and run_script runs it. Both wait a while and answer with the output, or \
         with a run that is still going: run_output waits on. `end` says how a run ended; an exit code other than 0 is the script's own word. \
-        Arguments are $1, sys.argv or jq's `$args`; input is stdin, for jq the JSON or text that it is. What jq puts out is also in `result`. \
+        With project a run sees a folder of the machine as /project, to be read, and has /keep to write, which stays. Arguments are $1, sys.argv or jq's `$args`; input is stdin, for jq the JSON or text that it is. What jq puts out is also in `result`. \
         Texts, arguments and output can be read by everybody with a key: put no secrets in them.";
     type Config = Config;
     type Ports = MarketPorts;
 
     fn new(ports: &MarketPorts, config: Config) -> Result<Self, Fault> {
         config.check()?;
-        let MarketPorts { kernel, jail, .. } = ports;
+        let MarketPorts { kernel, jail, projects, .. } = ports;
         Ok(Self {
+            places: Places::new(
+                Self::NAME,
+                "builds",
+                &config.roots,
+                projects.as_ref().map(|foundry| foundry.with_file_name("scripts")),
+            ),
             clock: kernel.clock.clone(),
             store: Arc::clone(&kernel.store),
             queue: Arc::clone(&kernel.queue),

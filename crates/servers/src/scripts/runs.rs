@@ -53,6 +53,10 @@ pub struct RunScriptRequest {
     /// What this run is known by: the same key from the same caller is the same run.
     #[serde(default)]
     pub idempotency_key: Option<String>,
+    /// A folder of the machine for sh and python: it is seen as /project, to be read; /keep is there to write, and stays until the next run with
+    /// the same project. An absolute path under one of `servers.scripts.roots`, or one from a root on.
+    #[serde(default)]
+    pub project: Option<String>,
 }
 
 /// What [`RUN_INLINE`](super::RUN_INLINE) takes.
@@ -83,6 +87,10 @@ pub struct RunInlineRequest {
     /// What this run is known by: the same key from the same caller is the same run.
     #[serde(default)]
     pub idempotency_key: Option<String>,
+    /// A folder of the machine for sh and python: it is seen as /project, to be read; /keep is there to write, and stays until the next run with
+    /// the same project. An absolute path under one of `servers.scripts.roots`, or one from a root on.
+    #[serde(default)]
+    pub project: Option<String>,
 }
 
 fn wait_seconds() -> u64 {
@@ -186,6 +194,9 @@ pub struct ScriptRun {
     /// The most memory that its processes were seen to have together, in bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub memory_peak_bytes: Option<u64>,
+    /// Where what it wrote into /keep is, on the machine that ran it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kept_in: Option<String>,
     /// Why it could not be run.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
@@ -213,6 +224,7 @@ impl From<Task> for ScriptRun {
             stderr: None,
             result: None,
             memory_peak_bytes: None,
+            kept_in: None,
             failure: task.failure,
         };
         if let Some(outcome) = outcome {
@@ -220,6 +232,7 @@ impl From<Task> for ScriptRun {
             (run.end, run.exit_code) = (Some(outcome.end), outcome.exit_code);
             (run.stdout, run.stderr) = (Some(outcome.stdout), Some(outcome.stderr));
             (run.result, run.memory_peak_bytes) = (outcome.result, outcome.memory_peak_bytes);
+            run.kept_in = outcome.kept_in;
         }
         run
     }
@@ -297,12 +310,13 @@ impl Scripts {
             time_limit_seconds,
             wait_seconds,
             idempotency_key,
+            project,
         } = request;
         // What it is now is what will be run, whatever is saved while it waits; a key that was used stands for the run of then.
         let known = self.text(&name, version).await?;
         let version = if idempotency_key.is_some() { version } else { Some(known.version.version) };
         let what = What::Kept { name, version };
-        let order = Order { what, arguments, environment, stdin, time_limit_seconds };
+        let order = Order { what, arguments, environment, stdin, time_limit_seconds, project };
         self.submit(order, wait_seconds, idempotency_key, &ctx).await
     }
 
@@ -320,8 +334,10 @@ impl Scripts {
             time_limit_seconds,
             wait_seconds,
             idempotency_key,
+            project,
         } = request;
-        let order = Order { what: What::Inline { language, code }, arguments, environment, stdin, time_limit_seconds };
+        let what = What::Inline { language, code };
+        let order = Order { what, arguments, environment, stdin, time_limit_seconds, project };
         self.submit(order, wait_seconds, idempotency_key, &ctx).await
     }
 
@@ -418,7 +434,8 @@ impl Scripts {
         // Said now rather than each night.
         self.text(&name, version).await?;
         let schedule = format!("script:{name}");
-        let order = Order { what: What::Kept { name, version }, arguments, environment, stdin, time_limit_seconds };
+        let what = What::Kept { name, version };
+        let order = Order { what, arguments, environment, stdin, time_limit_seconds, project: None };
         let task = Template {
             queue: QUEUE.into(),
             task_type: RUN.into(),

@@ -6,13 +6,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flow::worker::{Done, Handler, Job};
 use kernel::Tasks;
-use kernel::jail::{self, Bounds, End, Program};
+use kernel::jail::{self, Bounds, End, Mount, Program};
 use mcp::prelude::*;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::library::Text;
 use super::{Language, Scripts, embedded};
+use crate::workshop::ADDRESS_BYTES;
+use crate::workshop::places::Kept;
 
 /// How much of what a script writes is kept, in bytes.
 pub(super) const STDOUT_BYTES_MAX: usize = 64 << 10;
@@ -32,6 +34,9 @@ pub(super) struct Order {
     pub(super) stdin: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) time_limit_seconds: Option<u32>,
+    /// Looked up when it is run: a task that names a folder has no more of it than whoever runs scripts may give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) project: Option<String>,
 }
 
 /// Which script.
@@ -61,6 +66,9 @@ pub(super) struct Outcome {
     pub(super) memory_peak_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) version: Option<u32>,
+    /// Where what it wrote into /keep is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kept_in: Option<String>,
 }
 
 /// Does the tasks.
@@ -86,26 +94,27 @@ impl Handler for Runner {
             return Err(Fault::denied("the script needs the network, which scripts of this fleet have not")
                 .hint("set servers.scripts.allow_network, or save it without network"));
         }
-        let bounds = self.bounds(order.time_limit_seconds);
-        let Order { arguments, environment, stdin, .. } = order;
+        let Order { arguments, environment, stdin, time_limit_seconds, project, .. } = order;
+        let bounds = self.bounds(time_limit_seconds, project.is_some());
+        let stop = job.cancelled.clone();
         let outcome = match language {
+            Language::Jq if project.is_some() => {
+                return Err(
+                    Fault::invalid("a project for a jq script").hint("jq has no way to files; sh and python do")
+                );
+            }
             Language::Jq => {
                 let script = embedded::Script { code, arguments, environment, stdin };
-                self.embedded(script, bounds.time, job.cancelled.clone()).await?
+                self.embedded(script, bounds.time, stop).await?
             }
             Language::Sh | Language::Python => {
                 let language = if language == Language::Sh { jail::Language::Sh } else { jail::Language::Python };
-                let program = Program {
-                    language,
-                    text: code,
-                    arguments,
-                    environment,
-                    stdin,
-                    network,
-                    mounts: Vec::new(),
-                    bounds,
-                };
-                self.shut_in(&program, job.cancelled.clone()).await?
+                let (mounts, kept) = self.mounts(project.as_deref(), &stop).await?;
+                let program = Program { language, text: code, arguments, environment, stdin, network, mounts, bounds };
+                let outcome = self.shut_in(&program, stop).await?;
+                // Held until now: one run at a time writes there.
+                let kept_in = kept.map(|kept| kept.folder.display().to_string());
+                Outcome { kept_in, ..outcome }
             }
         };
         if outcome.end == End::Cancelled {
@@ -118,16 +127,40 @@ impl Handler for Runner {
 }
 
 impl Runner {
-    fn bounds(&self, time_limit_seconds: Option<u32>) -> Bounds {
+    /// The folders of the machine that a run with a project is given, and the one that it may write, held.
+    async fn mounts(
+        &self,
+        project: Option<&str>,
+        stop: &CancellationToken,
+    ) -> Result<(Vec<Mount>, Option<Kept>), Fault> {
+        let Some(asked) = project else { return Ok((Vec::new(), None)) };
+        let project = self.server.places.folder(asked)?;
+        let kept = tokio::select! {
+            kept = self.server.places.keep(&project) => kept?,
+            () = stop.cancelled() => return Err(Fault::cancelled("it was taken back before its turn")),
+        };
+        let mount = |from: &std::path::Path, name, write| Mount { from: from.to_owned(), name, write };
+        let mut mounts = vec![mount(&project.path, "project", false), mount(&kept.folder, "keep", true)];
+        mounts.extend(self.server.config.rust_dir.as_deref().map(|rust| mount(rust, "rust", false)));
+        Ok((mounts, Some(kept)))
+    }
+
+    fn bounds(&self, time_limit_seconds: Option<u32>, project: bool) -> Bounds {
         let config = &self.server.config;
         let seconds = time_limit_seconds.unwrap_or(config.time_seconds).clamp(1, super::TIME_SECONDS_MAX);
+        let (memory_mib, disk_mib, processes) = match project {
+            true => (config.project_memory_mib, config.project_disk_mib, config.project_processes),
+            false => (config.memory_mib, config.disk_mib, config.processes),
+        };
+        let memory_bytes = u64::from(memory_mib) << 20;
         Bounds {
             time: Duration::from_secs(seconds.into()),
             cpu_seconds: seconds,
-            memory_bytes: u64::from(config.memory_mib) << 20,
-            address_bytes: u64::from(config.memory_mib) << 20,
-            disk_bytes: u64::from(config.disk_mib) << 20,
-            processes: config.processes,
+            memory_bytes,
+            // Compilers and JavaScript engines ask for far more than they use.
+            address_bytes: if project { ADDRESS_BYTES } else { memory_bytes },
+            disk_bytes: u64::from(disk_mib) << 20,
+            processes,
             stdout_bytes: STDOUT_BYTES_MAX,
             stderr_bytes: STDERR_BYTES_MAX,
         }
@@ -145,6 +178,7 @@ impl Runner {
             result: None,
             memory_peak_bytes: Some(ran.memory_peak_bytes),
             version: None,
+            kept_in: None,
         })
     }
 

@@ -24,7 +24,7 @@ pub(crate) const TIME_SECONDS_MAX: u32 = 900;
 /// How much is kept of what a run complains, in bytes.
 const COMPLAINT_BYTES_MAX: usize = 64 << 10;
 /// How much one of its processes may ask for: compilers and analysers reserve far more than they use.
-const ADDRESS_BYTES: u64 = 1 << 42;
+pub(crate) const ADDRESS_BYTES: u64 = 1 << 42;
 
 /// What one run may use, as the configuration says.
 #[derive(Debug, Clone, Copy)]

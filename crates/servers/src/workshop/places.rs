@@ -154,6 +154,9 @@ impl Places {
     fn hint(&self) -> String {
         match self.server {
             "foundry-integration" => "toolchain tells the roots and projects; new_project makes one".into(),
+            "scripts" => {
+                "a folder under one of servers.scripts.roots, or one in scripts/projects of the data folder".into()
+            }
             server => format!("a folder under servers.{server}.roots, or a project that foundry-integration made"),
         }
     }

@@ -6,6 +6,7 @@ use kernel::UnixMs;
 
 use super::Told;
 use crate::monitoring::alerts::{Alert, State};
+use crate::monitoring::rules::NOTICE;
 use crate::monitoring::silences::Silence;
 use crate::monitoring::sinks::{Inhibition, Sink, SinkKind, inhibited};
 
@@ -110,7 +111,12 @@ fn news<'a>(sink: &Sink, told: &Told, seen: &'a Seen, now_ms: UnixMs) -> News<'a
         .filter(|alert| wanted(alert))
         .partition(|alert| told.alerts.get(&alert.id) == Some(&alert.state));
     let unknown = |revision: u64| told.over_revision.is_some_and(|known| revision > known);
-    let is_news = |(revision, alert): &&(u64, Alert)| told.alerts.contains_key(&alert.id) || unknown(*revision);
+    // That an announcement is over is no news to who heard it; who was away meanwhile hears it then.
+    let heard = |alert: &Alert| told.alerts.contains_key(&alert.id);
+    let is_news = |(revision, alert): &&(u64, Alert)| match alert.rule == NOTICE {
+        true => unknown(*revision) && !heard(alert),
+        false => heard(alert) || unknown(*revision),
+    };
     let over = seen.over.iter().filter(is_news).filter(|(_, alert)| wanted(alert)).collect();
     (news, over, known)
 }
