@@ -91,6 +91,8 @@ pub struct Parts {
     pub process: String,
     /// The role of callers without a key, if there is one.
     pub anonymous: Option<Role>,
+    /// The configuration in effect, secrets masked.
+    pub settings: Vec<gateway::coordinator::Setting>,
     database: backends::Database,
     /// Whether other machines may be on the same database.
     shares_database: bool,
@@ -166,6 +168,7 @@ impl Parts {
             workers,
             process,
             anonymous: config.auth.anonymous_role.clone(),
+            settings: crate::config::settings(loaded),
             database,
             shares_database: loaded.postgres().is_some(),
             beside: beside.outside,
@@ -185,6 +188,7 @@ impl Parts {
             expected,
             process: self.process.clone(),
             reach: Arc::new(OverHttp::new(self.shared.sealer.clone(), crate::VERSION)),
+            settings: self.settings.clone(),
         };
         Ok(Gateway::new(setup))
     }
@@ -468,6 +472,7 @@ fn on_paper() -> (Ports, Shared, Arc<Gateway>) {
         expected: Vec::new(),
         process: String::new(),
         reach: Arc::new(OverHttp::new(shared.sealer.clone(), crate::VERSION)),
+        settings: Vec::new(),
     };
     (ports, shared, Gateway::new(setup))
 }
