@@ -40,6 +40,7 @@ mod stop;
 mod supervision;
 mod telemetry;
 mod tls;
+mod top;
 mod trading;
 mod up;
 mod upstream;

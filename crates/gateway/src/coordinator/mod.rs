@@ -63,7 +63,7 @@ impl McpServer for Coordinator {
     const INSTRUCTIONS: &'static str = "The fleet itself: how its services stand (system_status, list_services, service_status), which tool does a job \
         (find_tools, describe_tool, call_tool), one command for many services (route_command), restarts and copies \
         (restart_service, scale_service), what happened (list_events), what agents did by themselves (agent_runs), \
-        what anybody called (list_audit) and how a call went piece by piece (trace), and third parties' servers (list_upstreams, add_upstream).";
+        what anybody called (list_audit) and how it went piece by piece (spans), and third parties' servers (list_upstreams, add_upstream).";
     type Config = Config;
     type Ports = kernel::Ports;
 

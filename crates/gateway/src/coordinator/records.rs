@@ -24,18 +24,18 @@ tools! { kernel::catalog::COORDINATOR;
     LIST_AUDIT = "list_audit": fn(ListAuditRequest) -> ListAuditResponse, Hints::READ;
     /// Computes the audit trail's hashes anew from its first row: proves that no row was changed, removed or put in.
     VERIFY_AUDIT = "verify_audit": fn(VerifyAuditRequest) -> Verdict, Hints { access: Access::Operate, ..Hints::READ }.within(VERIFY_TIME);
-    /// One call and all that it led to, piece by piece with its time: the way through the gateway, the servers' tools, requests to the chain's node.
-    TRACE = "trace": fn(TraceRequest) -> TraceResponse, Hints::READ;
-    /// API keys with their roles and last use (never the keys), and the configuration in effect with each value's origin, secrets masked.
-    SETTINGS = "settings": fn(SettingsRequest) -> SettingsResponse, Hints { access: Access::Admin, ..Hints::READ };
+    /// How one request went, piece by piece with times: the way through the gateway, the servers' tools, what was asked of the chain's node.
+    SPANS = "spans": fn(SpansRequest) -> SpansResponse, Hints::READ;
+    /// What the fleet was started with: each value in effect and where it came from, secrets masked; and who has API keys (never the keys), with which role, last used when.
+    EFFECTIVE_CONFIG = "effective_config": fn(EffectiveConfigRequest) -> EffectiveConfigResponse, Hints { access: Access::Admin, ..Hints::READ };
 }
 
 /// Binds the tools of this file.
 pub(super) fn tools(set: &mut ToolSet<Coordinator>) {
     set.add(LIST_AUDIT, Coordinator::list_audit);
     set.add(VERIFY_AUDIT, Coordinator::verify_audit);
-    set.add(TRACE, Coordinator::trace);
-    set.add(SETTINGS, Coordinator::settings);
+    set.add(SPANS, Coordinator::spans);
+    set.add(EFFECTIVE_CONFIG, Coordinator::effective_config);
 }
 
 /// What [`LIST_AUDIT`] takes. Everything given must hold.
@@ -78,10 +78,10 @@ pub struct ListAuditResponse {
 #[serde(deny_unknown_fields)]
 pub struct VerifyAuditRequest {}
 
-/// What [`TRACE`] takes.
+/// What [`SPANS`] takes.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TraceRequest {
+pub struct SpansRequest {
     /// The trace: 32 hexadecimal digits, as log lines, the audit trail and refusals tell it.
     pub trace_id: String,
 }
@@ -107,17 +107,17 @@ pub struct Piece {
     pub took_us: u64,
 }
 
-/// What [`TRACE`] answers.
+/// What [`SPANS`] answers.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct TraceResponse {
+pub struct SpansResponse {
     /// The pieces, the first to begin first; where two began at once, the longer one first.
     pub pieces: Vec<Piece>,
 }
 
-/// What [`SETTINGS`] takes.
+/// What [`EFFECTIVE_CONFIG`] takes.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SettingsRequest {}
+pub struct EffectiveConfigRequest {}
 
 /// A value of the configuration in effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -130,9 +130,9 @@ pub struct Setting {
     pub origin: String,
 }
 
-/// What [`SETTINGS`] answers.
+/// What [`EFFECTIVE_CONFIG`] answers.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct SettingsResponse {
+pub struct EffectiveConfigResponse {
     /// The keys, by name.
     pub keys: Vec<KeyInfo>,
     /// The configuration of the coordinator's process, by key.
@@ -172,7 +172,7 @@ impl Coordinator {
         Ok(self.gateway()?.ports.audit.verify().await?)
     }
 
-    async fn trace(self: Arc<Self>, request: TraceRequest, ctx: Ctx) -> Result<TraceResponse, ToolError> {
+    async fn spans(self: Arc<Self>, request: SpansRequest, ctx: Ctx) -> Result<SpansResponse, ToolError> {
         let digits = request.trace_id.trim();
         let trace_id =
             Some(digits).filter(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -190,15 +190,19 @@ impl Coordinator {
         let rows = gateway.ports.audit.list(query).await?;
         // Who does not operate the fleet sees the traces in which they called something.
         if rows.is_empty() && !sees_others(&ctx.caller) {
-            return Ok(TraceResponse { pieces: Vec::new() });
+            return Ok(SpansResponse { pieces: Vec::new() });
         }
-        Ok(TraceResponse { pieces: pieces(gateway.shared.phases.kept().of(trace_id), &rows) })
+        Ok(SpansResponse { pieces: pieces(gateway.shared.phases.kept().of(trace_id), &rows) })
     }
 
-    async fn settings(self: Arc<Self>, _: SettingsRequest, _ctx: Ctx) -> Result<SettingsResponse, ToolError> {
+    async fn effective_config(
+        self: Arc<Self>,
+        _: EffectiveConfigRequest,
+        _ctx: Ctx,
+    ) -> Result<EffectiveConfigResponse, ToolError> {
         let gateway = self.gateway()?;
         let keys = Keys::new(Arc::clone(&gateway.ports.store), gateway.ports.clock.clone()).list().await?;
-        Ok(SettingsResponse { keys, configuration: gateway.settings.to_vec() })
+        Ok(EffectiveConfigResponse { keys, configuration: gateway.settings.to_vec() })
     }
 }
 

@@ -7,7 +7,7 @@ use super::traces;
 use crate::dashboard::look::{COORDINATOR, Look};
 use crate::dashboard::page::Page;
 use crate::dashboard::query::{Query, encoded};
-use crate::dashboard::words::{self, items, shown, state, table, text};
+use crate::dashboard::words::{self, items, outcome, shown, table, text};
 
 /// Where it is.
 pub const PATH: &str = "/ui/audit";
@@ -102,7 +102,7 @@ fn rows(query: &Query, found: &Value) -> Markup {
             html! { b { (text(&row["caller"])) } " " span.dim { (text(&row["role"])) } },
             html! { b { (text(&row["server"])) } "." (text(&row["action"])) },
             html! { details { summary { code { (kernel::ids::digest(arguments.as_bytes())) } } pre { (arguments) } } },
-            state(&text(&row["outcome"])),
+            outcome(&text(&row["outcome"])),
             html! { (words::latency(row["took_us"].as_f64().unwrap_or(f64::NAN) / 1e6)) },
             html! { details { summary { code { (start(&row["hash"])) } } "row " code { (text(&row["hash"])) } br; "result " code { (text(&row["result_sha256"])) } } },
             traces::link(&text(&row["trace_id"])),

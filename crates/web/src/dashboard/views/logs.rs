@@ -64,11 +64,13 @@ pub async fn page(look: &Look) -> Page {
     }
     let found = look.read("logging", "search", asked).await;
     let stands = query.get("until").is_some() || before.is_some();
-    let body = html! {
-        (head(look, &query, stands))
-        (shown(&found, |found| lines(&query, found)))
-    };
-    if stands { page.still("lines", body) } else { page.live("lines", body) }
+    let (head, lines) = (head(look, &query, stands), shown(&found, |found| lines(&query, found)));
+    // Apart, because the moment at which it could be paused is another at every look, and the lines are mostly the same.
+    if stands {
+        page.still("follow", head).still("lines", lines)
+    } else {
+        page.live("follow", head).live("lines", lines)
+    }
 }
 
 fn filter(query: &Query) -> Markup {

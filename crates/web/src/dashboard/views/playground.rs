@@ -11,7 +11,7 @@ use crate::dashboard::arguments::{PREFIX, choices, types_of};
 use crate::dashboard::look::{COORDINATOR, Look};
 use crate::dashboard::page::Page;
 use crate::dashboard::query::encoded;
-use crate::dashboard::words::{self, items, shown, state, table, text};
+use crate::dashboard::words::{self, items, outcome, shown, table, text};
 
 /// Where it is.
 pub const PATH: &str = "/ui/playground";
@@ -135,7 +135,11 @@ async fn built(look: &Look, name: &str, given: Value, told: Option<Told>) -> Res
     };
     let mut page = Page::new(name, PATH).still("about", about(look, name, &described));
     if let Some(told) = &told {
-        page = page.still("answer", answered(told)).still("copy", copies(name, &given));
+        page = page.still("answer", answered(told));
+        // What was no JSON is no call.
+        if !given.is_string() {
+            page = page.still("copy", copies(name, &given));
+        }
     }
     let schema = &described["definition"]["inputSchema"];
     Ok(page
@@ -211,10 +215,10 @@ fn field(schema: &Value, (name, property): (&str, &Value), given: Option<&Value>
     let takes = |kind: &str| types.contains(&kind);
     let (named, value) = (format!("{PREFIX}{name}"), given.map(as_typed).unwrap_or_default());
     let offered = choices(schema, property);
-    let hint = property["default"]
-        .is_null()
-        .then(String::new)
-        .unwrap_or_else(|| format!("{} when left out", property["default"]));
+    let hint = match &property["default"] {
+        Value::Null => String::new(),
+        default => format!("{default} when left out"),
+    };
     html! {
         label {
             span { b { (name) } @if required { " " span.fair { "✱ needed" } } " " span.dim { (types.iter().filter(|kind| **kind != "null").copied().collect::<Vec<_>>().join(" or ")) } }
@@ -354,7 +358,7 @@ fn history(name: &str, past: &Value) -> Markup {
         vec![
             words::when(&row["at_ms"]),
             html! { code { (arguments.chars().take(200).collect::<String>()) } },
-            state(&text(&row["outcome"])),
+            outcome(&text(&row["outcome"])),
             traces::link(&text(&row["trace_id"])),
             html! { @if let Some(again) = again { a href=(again) { "fill in" } } @else { "–" } },
         ]

@@ -24,7 +24,7 @@ pub async fn page(look: &Look) -> Page {
     let query = look.query();
     let sought = query.get("q").unwrap_or_default().to_lowercase();
     let set_only = query.get("set") == Some("1");
-    let settings = look.read(COORDINATOR, "settings", json!({})).await;
+    let settings = look.read(COORDINATOR, "effective_config", json!({})).await;
     let filter = html! {
         form.filter action=(PATH) {
             label { "Key of the configuration" input type="text" name="q" value=(sought) maxlength="100" autocomplete="off"; }

@@ -11,7 +11,7 @@ use crate::dashboard::chart;
 use crate::dashboard::look::{COORDINATOR, Look};
 use crate::dashboard::page::Page;
 use crate::dashboard::query::encoded;
-use crate::dashboard::words::{self, facts, items, shown, state, table, text};
+use crate::dashboard::words::{self, facts, items, outcome, shown, table, text};
 
 /// Where it is.
 pub const PATH: &str = "/ui/traces";
@@ -65,7 +65,7 @@ fn calls(found: &Value, slow: bool) -> Markup {
                 words::when(&row["at_ms"]),
                 html! { b { (text(&row["server"])) } "." (text(&row["action"])) },
                 html! { (text(&row["caller"])) },
-                state(&text(&row["outcome"])),
+                outcome(&text(&row["outcome"])),
                 html! { (words::latency(row["took_us"].as_f64().unwrap_or(f64::NAN) / 1e6)) },
                 link(&text(&row["trace_id"])),
             ]
@@ -83,7 +83,7 @@ fn calls(found: &Value, slow: bool) -> Markup {
 /// When its name is none.
 pub async fn one(look: &Look, id: &str) -> Result<Page, Fault> {
     let (found, lines) = tokio::join!(
-        look.read(COORDINATOR, "trace", json!({ "trace_id": id })),
+        look.read(COORDINATOR, "spans", json!({ "trace_id": id })),
         look.read("logging", "search", json!({ "trace_id": id, "limit": LINES })),
     );
     if let Err(fault) = &found
@@ -111,12 +111,12 @@ fn waterfall(pieces: Vec<&Value>) -> Markup {
     };
     let whole = (until - from).max(1);
     let rows = in_order(&pieces).into_iter().map(|(depth, piece)| {
-        let outcome = text(&piece["outcome"]);
+        let ended = text(&piece["outcome"]);
         let span = (start(piece) - from, end(piece) - from);
         vec![
             html! { span.indent.{ "in" (depth.min(DEPTH_MAX)) } { b { (text(&piece["server"])) } " " (text(&piece["what"])) } },
-            state(&outcome),
-            chart::span(span, whole, "µs", if outcome == "ok" { "done" } else { "failed" }),
+            outcome(&ended),
+            chart::span(span, whole, "µs", if ended == "ok" { "done" } else { "failed" }),
             html! { (words::latency(piece["took_us"].as_f64().unwrap_or(f64::NAN) / 1e6)) },
         ]
     });
