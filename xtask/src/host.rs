@@ -69,13 +69,14 @@ pub(crate) struct Program {
 }
 
 /// Those programs.
-pub(crate) const PROGRAMS: [Program; 5] = [
+pub(crate) const PROGRAMS: [Program; 6] = [
     Program { name: "PostgreSQL", package: "postgresql", programs: &["initdb"] },
     Program { name: "Redis", package: "redis-server", programs: &["redis-server", "valkey-server"] },
     Program { name: "etcd", package: "etcd-server", programs: &["etcd"] },
     Program { name: "RabbitMQ", package: "rabbitmq-server", programs: &["rabbitmq-server"] },
     // It brings Chromium itself along, of the same version.
     Program { name: "Chromium's driver", package: "chromium-driver", programs: &["chromedriver"] },
+    Program { name: "tmux", package: "tmux", programs: &["tmux"] },
 ];
 
 impl Program {

@@ -10,8 +10,8 @@
 //! - What an agent does is written down before it does it ([`kernel::duties`]).
 
 pub mod agent;
-pub mod code_analysis;
 pub mod build;
+pub mod code_analysis;
 pub mod discord;
 pub mod execution;
 mod follow;
@@ -68,8 +68,8 @@ macro_rules! agents {
 }
 
 agents! {
-    code_analysis: CodeAnalysis,
     build: Build,
+    code_analysis: CodeAnalysis,
     discord: Discord,
     execution: Execution,
     master_coordinator: MasterCoordinator,

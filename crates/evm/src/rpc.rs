@@ -255,12 +255,9 @@ impl Rpc {
             }
             _ => endpoint.answered(took),
         }
-        self.record(
-            &target.label,
-            method,
-            answer.as_ref().map_or_else(|failure| failure.fault().code.as_str(), |_| "ok"),
-            took,
-        );
+        let outcome = answer.as_ref().map_or_else(|failure| failure.fault().code.as_str(), |_| "ok");
+        self.record(&target.label, method, outcome, took);
+        kernel::trace::note(kernel::trace::NODE, method, outcome, &self.clock, began);
         answer
     }
 

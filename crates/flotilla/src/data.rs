@@ -180,18 +180,37 @@ async fn shared_key(database: &backends::Database, own: &Secret) -> Result<Secre
     entry.map(|entry| Secret::new(entry.value)).ok_or_else(|| Fault::unavailable("the fleet's key was taken away"))
 }
 
-/// Whether a process of this number runs.
+/// Whether a process of this number runs: is there, and not only waiting to be reaped.
 pub fn is_running(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists() || {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // `pid (name) state …`, and the name may hold anything.
+        Ok(stat) => !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),
+        // Where there is a /proc, there is no such process in it.
+        Err(_) if Path::new("/proc/self/stat").exists() => false,
         // Systems without /proc: signal 0 asks without sending.
-        i32::try_from(pid).is_ok_and(kill_zero)
+        Err(_) => i32::try_from(pid).is_ok_and(|pid| send(pid, 0)),
     }
 }
 
-#[expect(unsafe_code, reason = "asking for a process by signal 0 has no safe form in std")]
-fn kill_zero(pid: i32) -> bool {
-    // SAFETY: signal 0 is never delivered; the call only looks the process up.
-    unsafe { libc::kill(pid, 0) == 0 }
+/// Whether the process of this number runs the same program as this one: numbers are given again, and a note may be of a process that crashed.
+/// Where that cannot be told it is taken for one.
+pub fn is_ours(pid: u32) -> bool {
+    let name = |who: &str| fs::read_to_string(format!("/proc/{who}/comm")).ok();
+    match (name(&pid.to_string()), name("self")) {
+        (Some(theirs), Some(own)) => theirs == own,
+        _ => true,
+    }
+}
+
+/// Asks a process to end. False when it may not be asked, or is not there.
+pub fn ask_to_end(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| pid > 0 && send(pid, libc::SIGTERM))
+}
+
+#[expect(unsafe_code, reason = "signals have no safe form in std")]
+fn send(pid: i32, signal: i32) -> bool {
+    // SAFETY: `kill` takes two numbers and touches no memory of ours.
+    unsafe { libc::kill(pid, signal) == 0 }
 }
 
 #[cfg(test)]

@@ -125,6 +125,7 @@ async fn measure(place: &str, elsewhere: Option<SocketAddr>) -> Result<(), Box<d
         expected: Vec::new(),
         process: "here".into(),
         reach: Arc::new(OverHttp::new(shared.sealer.clone(), "1")),
+        settings: Vec::new(),
     });
     match elsewhere {
         None => gateway.add_local(Service::of(Arc::new(Adder), shared)),

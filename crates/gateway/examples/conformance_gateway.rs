@@ -59,6 +59,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         expected: Vec::new(),
         process: "here".into(),
         reach: Arc::new(OverHttp::new(sealer.clone(), "1.0.0")),
+        settings: Vec::new(),
     });
     let upstreams = Upstreams::start(&gateway, &ports, Arc::new(NoSecrets), BTreeMap::new()).await?;
     let spec: UpstreamSpec = serde_json::from_value(json!({ "name": "fixture", "url": url, "allow_private": true }))?;

@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::sync::broadcast;
 
 use crate::alerts::AlertsSeen;
+use crate::coordinator::Setting;
 use crate::events::Events;
 use crate::part::{Origin, Part};
 use crate::remote::{Reach, Remote};
@@ -52,6 +53,8 @@ pub struct Setup {
     pub process: String,
     /// How instances in other processes are reached.
     pub reach: Arc<dyn Reach>,
+    /// The configuration in effect, by key, secrets masked: for who administers the fleet.
+    pub settings: Vec<Setting>,
 }
 
 /// The gateway of a process.
@@ -64,6 +67,7 @@ pub struct Gateway {
     pub(crate) started_ms: UnixMs,
     pub(crate) process: String,
     pub(crate) reach: Arc<dyn Reach>,
+    pub(crate) settings: Vec<Setting>,
     /// What the registry said last.
     pub(crate) seen: Mutex<Vec<Instance>>,
     /// Held by whoever makes a server local or remote: a sync that saw no local server would put its copies over one that came meanwhile.
@@ -89,7 +93,7 @@ struct Joined {
 impl Gateway {
     /// A gateway without parts. Spawns the publisher of fleet events under the ports' tasks.
     pub fn new(setup: Setup) -> Arc<Self> {
-        let Setup { config, ports, shared, mode, expected, process, reach } = setup;
+        let Setup { config, ports, shared, mode, expected, process, reach, settings } = setup;
         Arc::new(Self {
             events: Events::new(&ports),
             started_ms: ports.clock.now_ms(),
@@ -110,6 +114,7 @@ impl Gateway {
             expected,
             process,
             reach,
+            settings,
         })
     }
 

@@ -1,9 +1,11 @@
 //! From a name to an answer: how a tool call reaches the part that has the tool.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use kernel::trace::{GATEWAY, Span};
 use kernel::{Access, Code, Fault};
 use mcp::toolbox::Router;
 use mcp::wire::{Id, Params, Request};
@@ -28,7 +30,18 @@ pub(crate) async fn call(
         return unwrapped(gateway, table, request, ctx).await;
     }
     let params = named(request.params, &entry.own)?;
-    entry.part.handle(Request { params, ..request }, ctx).await
+    let request = Request { params, ..request };
+    // What the fleet looks at by itself, over and over, is not kept.
+    if ctx.caller.standing {
+        return entry.part.handle(request, ctx).await;
+    }
+    let (way, began) = (ctx.trace.child(), Instant::now());
+    let answer = entry.part.handle(request, Ctx { trace: way.child(), ..ctx }).await;
+    // What the tool itself made of it is its own span's to say.
+    let outcome = if answer.is_ok() { "ok" } else { "protocol_error" };
+    let span = Span::ended(way, (GATEWAY, &entry.name), outcome, &gateway.ports.clock, began);
+    gateway.shared.phases.kept().keep(span);
+    answer
 }
 
 /// `params` with another name.

@@ -72,6 +72,7 @@ impl Bench {
             expected: ["utilities", "logging"].into_iter().filter_map(kernel::catalog::server_named).collect(),
             process: "here".into(),
             reach: Arc::new(Nowhere),
+            settings: Vec::new(),
         };
         Self { gateway: Gateway::new(setup), world }
     }

@@ -1,20 +1,25 @@
 //! One trace id from the client to the chain and back: W3C Trace Context, `traceparent` version 00.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::ids::random_bytes;
-use crate::{Fault, UnixMs};
+use crate::{Clock, Fault, UnixMs};
 
-/// A piece of work that ended: one call of one tool.
+/// A piece of work that ended: one call of one tool, its way through the gateway, or one request to the chain's node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     /// Where in its trace.
     pub trace: Trace,
-    /// The server.
+    /// The server; [`GATEWAY`] or [`NODE`] for what is no tool's.
     pub server: String,
-    /// The tool.
+    /// The tool; at the node the method.
     pub tool: String,
     /// `ok`, or the stable code of the refusal or failure.
     pub outcome: String,
@@ -25,7 +30,61 @@ pub struct Span {
 }
 
 /// Where a trace's spans go, once they end. Must not wait.
-pub type SpanSink = std::sync::Arc<dyn Fn(Span) + Send + Sync>;
+pub type SpanSink = Arc<dyn Fn(Span) + Send + Sync>;
+
+/// The server of a span that is a call's way through the gateway.
+pub const GATEWAY: &str = "gateway";
+/// The server of a span that is a request to the chain's node.
+pub const NODE: &str = "node";
+
+/// Spans that a process keeps for reading: some megabyte.
+pub const SPANS_MAX: usize = 8_192;
+
+/// The newest spans of a process, for whoever asks how a call went. What the fleet looks at by itself over and over is not among them
+/// ([`crate::Caller::standing`]): it would push out what somebody did. Cloning shares them.
+#[derive(Debug, Clone, Default)]
+pub struct Spans(Arc<Mutex<VecDeque<Span>>>);
+
+impl Spans {
+    /// Keeps a span, in place of the oldest when there is no room.
+    pub fn keep(&self, span: Span) {
+        let mut kept = self.0.lock();
+        if kept.len() == SPANS_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(span);
+    }
+
+    /// What is kept of a trace, in the order in which it ended.
+    pub fn of(&self, trace_id: u128) -> Vec<Span> {
+        self.0.lock().iter().filter(|span| span.trace.trace_id == trace_id).cloned().collect()
+    }
+}
+
+tokio::task_local! {
+    /// The call that this task works on, and where its spans are kept.
+    static HERE: (Trace, Spans);
+}
+
+/// Does `work` as part of `trace`: what it asks of the node is kept in `spans` under it ([`note`]). Tasks that it spawns are not part of it.
+pub async fn within<F: Future>(trace: Trace, spans: Spans, work: F) -> F::Output {
+    HERE.scope((trace, spans), work).await
+}
+
+/// Keeps a piece of work that just ended under the call that this task works on; nothing where it works on none.
+pub fn note(server: &str, tool: &str, outcome: &str, clock: &Clock, began: Instant) {
+    // An error means that this task works on no call that is kept.
+    HERE.try_with(|(trace, spans)| spans.keep(Span::ended(trace.child(), (server, tool), outcome, clock, began))).ok();
+}
+
+impl Span {
+    /// A span that ends now.
+    pub fn ended(trace: Trace, (server, tool): (&str, &str), outcome: &str, clock: &Clock, began: Instant) -> Self {
+        let took = began.elapsed();
+        let start_ms = clock.now_ms() - i64::try_from(took.as_millis()).unwrap_or(0);
+        Self { trace, server: server.into(), tool: tool.into(), outcome: outcome.into(), start_ms, took }
+    }
+}
 
 /// Where in a trace a piece of work stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,6 +154,21 @@ impl FromStr for Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_call_asks_is_kept_under_it_and_the_oldest_goes() {
+        let (spans, clock, call) = (Spans::default(), Clock::manual(5), Trace::root());
+        note(NODE, "eth_call", "ok", &clock, Instant::now());
+        within(call, spans.clone(), async { note(NODE, "eth_call", "ok", &clock, Instant::now()) }).await;
+        let kept = spans.of(call.trace_id);
+        assert_eq!(kept.len(), 1, "nothing outside of a call: {kept:?}");
+        assert_eq!((kept[0].trace.parent_id, kept[0].tool.as_str()), (call.span_id, "eth_call"));
+        for _ in 0..SPANS_MAX {
+            spans.keep(Span::ended(Trace::root(), ("a", "b"), "ok", &clock, Instant::now()));
+        }
+        assert!(spans.of(call.trace_id).is_empty());
+        assert_eq!(spans.0.lock().len(), SPANS_MAX);
+    }
 
     #[test]
     fn continues_a_good_header_and_ignores_a_bad_one() {

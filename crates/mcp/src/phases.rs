@@ -13,7 +13,7 @@ use kernel::audit::{Audit, Record, Recorder, hex, kept_arguments};
 use kernel::meters::{Meters, Rate, Shared};
 use kernel::metrics::Metrics;
 use kernel::tasks::catch_panic;
-use kernel::trace::{Span, SpanSink};
+use kernel::trace::{Span, SpanSink, Spans, within};
 use kernel::{Access, Clock, Code, Fault};
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
@@ -94,6 +94,7 @@ struct Inner {
     trail: Arc<dyn Trail>,
     config: LimitsConfig,
     spans: Option<SpanSink>,
+    kept: Spans,
     meters: Meters,
     under_way: Mutex<HashMap<String, u32>>,
 }
@@ -119,7 +120,8 @@ impl Phases {
     /// The phases of a process.
     pub fn new(clock: Clock, metrics: Metrics, trail: Arc<dyn Trail>, config: LimitsConfig) -> Self {
         let (meters, under_way) = (Meters::new(clock.clone(), None), Mutex::default());
-        Self { inner: Arc::new(Inner { clock, metrics, trail, config, spans: None, meters, under_way }) }
+        let kept = Spans::default();
+        Self { inner: Arc::new(Inner { clock, metrics, trail, config, spans: None, kept, meters, under_way }) }
     }
 
     /// Has calls metered together with the processes that share these buckets. To be said before the phases are shared.
@@ -142,6 +144,11 @@ impl Phases {
         self
     }
 
+    /// The newest spans of this process, without those of standing looks.
+    pub fn kept(&self) -> &Spans {
+        &self.inner.kept
+    }
+
     /// Runs `work` as a call of `spec`'s tool. Refusals, time-outs and panics become results with `isError`.
     pub async fn run<F>(
         &self,
@@ -155,7 +162,8 @@ impl Phases {
     {
         let began = Instant::now();
         let outcome = match self.admit(spec, ctx).await {
-            Ok(_under_way) => run_bounded(spec, ctx, work).await,
+            Ok(_under_way) if ctx.caller.standing => run_bounded(spec, ctx, work).await,
+            Ok(_under_way) => within(ctx.trace, self.inner.kept.clone(), run_bounded(spec, ctx, work)).await,
             Err(fault) => Err(fault.into()),
         };
         let outcome = match outcome {
@@ -252,15 +260,19 @@ impl Phases {
         let inner = &*self.inner;
         inner.metrics.call_ended(spec.server, spec.tool, outcome, took);
         let now_ms = inner.clock.now_ms();
-        if let Some(spans) = &inner.spans {
+        let span = || {
             let start_ms = now_ms - i64::try_from(took.as_millis()).unwrap_or(0);
             let (server, tool, outcome) = (spec.server.to_owned(), spec.tool.to_owned(), outcome.to_owned());
-            spans(Span { trace: ctx.trace, server, tool, outcome, start_ms, took });
+            Span { trace: ctx.trace, server, tool, outcome, start_ms, took }
+        };
+        if let Some(spans) = &inner.spans {
+            spans(span());
         }
         // See `Caller::standing`: what the fleet looks at by itself, all the time, would bury what anybody did.
         if ctx.caller.standing && spec.access == Access::Read && outcome == "ok" {
             return;
         }
+        inner.kept.keep(span());
         let result_sha256 =
             if body.is_empty() { String::new() } else { hex(digest(&SHA256, body.as_bytes()).as_ref()) };
         let record = Record {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kernel::catalog::COORDINATOR;
 use kernel::limits::ANSWER_BYTES_MAX;
@@ -25,6 +27,8 @@ pub struct Api {
     pub url: String,
     /// The caller's API key.
     pub key: Option<Secret>,
+    /// Keeps its connections, for commands that ask more than once.
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Api {
@@ -36,7 +40,14 @@ impl Api {
         let running = data.running().into_iter().find_map(|mut note| note.services.remove(COORDINATOR));
         let url = global.url.clone().or(running).unwrap_or_else(|| "http://127.0.0.1:4000".into());
         let key = global.token.clone().map(Secret::new).or_else(|| data.cli_key());
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), key })
+        Ok(Self::at(url.trim_end_matches('/').to_owned(), key))
+    }
+
+    /// The coordinator at `url`, as whoever has `key`.
+    pub fn at(url: String, key: Option<Secret>) -> Self {
+        let connector =
+            hyper_rustls::HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+        Self { url, key, client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 
     /// `GET path` as JSON.
@@ -101,10 +112,7 @@ impl Api {
             request = request.header(*name, value);
         }
         let request = request.body(Full::new(body)).map_err(|error| Fault::invalid(format!("request: {error}")))?;
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
-        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-        let answer = tokio::time::timeout(ANSWER_TIME, client.request(request))
+        let answer = tokio::time::timeout(ANSWER_TIME, self.client.request(request))
             .await
             .map_err(|_| Fault::timeout(format!("{} did not answer", self.url)))?
             .map_err(|error| {

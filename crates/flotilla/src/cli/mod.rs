@@ -5,11 +5,13 @@ mod alert;
 mod api;
 mod audit;
 mod backup;
+mod bench;
 mod completions;
 mod compose;
 mod config;
 mod connect;
 mod doctor;
+mod down;
 mod generate;
 mod health;
 mod init;
@@ -23,8 +25,10 @@ mod server;
 mod shown;
 mod status;
 mod task;
+mod terminal;
 mod token;
 mod tool;
+mod top;
 mod up;
 mod workflow;
 
@@ -76,12 +80,16 @@ pub enum Command {
     Up(up::Up),
     /// Run chosen services in this process; they find the others through the data folder
     Serve(up::Serve),
+    /// Stop the fleet that runs on this data folder, and wait until it has ended
+    Down(down::Down),
     /// Print a link that opens the dashboard in a browser, signed in
     Open(open::Open),
     /// Show how the fleet, or one service, stands
     Status(status::Status),
     /// List what runs
     Ps,
+    /// Watch the fleet in the terminal: state, calls, failures and latency of every service
+    Top(top::Top),
     /// Look at servers and restart them
     Server(server::Server),
     /// Find, describe and call tools
@@ -124,6 +132,8 @@ pub enum Command {
     Init(init::Init),
     /// Ask a service on this machine whether it serves
     Health(health::Health),
+    /// Measure how many calls a second the running fleet answers
+    Bench(bench::Bench),
     /// Print a completion script
     Completions(completions::Completions),
     /// Print the version
@@ -174,6 +184,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Fault> {
                 Command::Open(command) => command.run(global).await,
                 Command::Status(command) => command.run(global).await,
                 Command::Ps => status::ps(global).await,
+                Command::Top(command) => command.run(global).await,
+                Command::Down(command) => command.run(global).await,
+                Command::Bench(command) => command.run(global).await,
                 Command::Server(command) => command.run(global).await,
                 Command::Restart(command) => command.run(global).await,
                 Command::Tool(command) => command.run(global).await,

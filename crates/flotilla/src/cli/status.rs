@@ -45,7 +45,7 @@ impl Status {
 async fn whole(api: &Api) -> Result<Value, Fault> {
     match api.get("/status").await {
         Err(fault) if fault.code == Code::Unavailable => {
-            let nobody = Api { url: api.url.clone(), key: None };
+            let nobody = Api::at(api.url.clone(), None);
             nobody.get("/status").await.map_err(|_| fault)
         }
         told => told,

@@ -52,6 +52,24 @@ pub fn explain(loaded: &Loaded, key: &str) -> Result<Explained> {
     Ok(Explained { key: key.into(), value: found.clone(), origin, about: about(key) })
 }
 
+/// Every value in effect with its origin, by key, secrets masked.
+pub fn settings(loaded: &Loaded) -> Vec<gateway::coordinator::Setting> {
+    let value = show(loaded);
+    let mut keys = Vec::new();
+    leaves("", &value, &mut keys);
+    let found = keys.into_iter().filter_map(|key| {
+        let value = value.pointer(&format!("/{}", key.replace('.', "/")))?;
+        // A table is its keys; one without any says that there is nothing.
+        if value.as_object().is_some_and(|fields| !fields.is_empty()) {
+            return None;
+        }
+        let key = key.strip_prefix("secrets.").map_or(key.clone(), ToOwned::to_owned);
+        let origin = loaded.origins.get(&key).unwrap_or(&Origin::Default).to_string();
+        Some(gateway::coordinator::Setting { key, value: value.to_string(), origin })
+    });
+    found.collect()
+}
+
 fn leaves(path: &str, value: &Value, keys: &mut Vec<String>) {
     if let Value::Object(fields) = value {
         for (name, value) in fields {

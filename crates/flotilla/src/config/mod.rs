@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use servers::outbound::{Allowed, Reach};
 
-pub use explain::{explain, show};
+pub use explain::{explain, settings, show};
 pub use layers::{
     FLEET_KEY, Loaded, RELAY_KEY, RELAY_URL, RPC_URL, Sources, WALLET_KEY, WALLET_PASSWORD, dot_env, load,
 };

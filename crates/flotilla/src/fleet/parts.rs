@@ -94,6 +94,8 @@ pub struct Parts {
     pub process: String,
     /// The role of callers without a key, if there is one.
     pub anonymous: Option<Role>,
+    /// The configuration in effect, secrets masked.
+    pub settings: Vec<gateway::coordinator::Setting>,
     database: backends::Database,
     /// Whether other machines may be on the same database.
     shares_database: bool,
@@ -170,6 +172,7 @@ impl Parts {
             workers,
             process,
             anonymous: config.auth.anonymous_role.clone(),
+            settings: crate::config::settings(loaded),
             database,
             shares_database: loaded.postgres().is_some(),
             beside: beside.outside,
@@ -189,6 +192,7 @@ impl Parts {
             expected,
             process: self.process.clone(),
             reach: Arc::new(OverHttp::new(self.shared.sealer.clone(), crate::VERSION)),
+            settings: self.settings.clone(),
         };
         Ok(Gateway::new(setup))
     }
@@ -487,6 +491,7 @@ fn on_paper() -> (Ports, Shared, Arc<Gateway>) {
         expected: Vec::new(),
         process: String::new(),
         reach: Arc::new(OverHttp::new(shared.sealer.clone(), crate::VERSION)),
+        settings: Vec::new(),
     };
     (ports, shared, Gateway::new(setup))
 }

@@ -96,7 +96,7 @@ impl Screen {
             text.push_str("\n  open a browser     flotilla open\n");
             text.push_str("  connect a client   flotilla connect claude|claude-code|cursor|vscode\n");
             text.push_str("  call a tool        flotilla tool call utilities__keccak256 data=hello\n");
-            text.push_str("  stop               Ctrl-C\n");
+            text.push_str("  stop               Ctrl-C, or flotilla down\n");
         }
         text
     }

@@ -1,5 +1,6 @@
 //! The dashboard: what it shows is so, what it does is done by tools under whoever sent the form, and it cannot be made to do anything else.
 
+mod views;
 mod walk;
 
 use std::collections::BTreeMap;

@@ -42,6 +42,7 @@ mod stop;
 mod supervision;
 mod telemetry;
 mod tls;
+mod top;
 mod trading;
 mod ui;
 mod up;

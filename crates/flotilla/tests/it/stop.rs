@@ -60,3 +60,55 @@ fn a_fleet_whose_data_folder_is_gone_still_stops() {
     fleet.process.signal(libc::SIGTERM);
     assert_eq!(fleet.process.wait(LIMIT).signal(), None, "{}", fleet.process.log());
 }
+
+#[test]
+fn down_stops_every_process_of_the_folder_and_waits() {
+    let mut fleet = Fleet::plain();
+    let mut other = fleet.home.start(&["serve", "legacy", "--no-sandbox"]);
+    let pids = [fleet.process.pid(), other.pid()];
+    let told = fleet.cli(&["down", "--json"]).json();
+    let mut stopped: Vec<i64> = told["stopped"].as_array().unwrap().iter().filter_map(|pid| pid.as_i64()).collect();
+    stopped.sort_unstable();
+    let mut expected = pids.map(i64::from).to_vec();
+    expected.sort_unstable();
+    assert_eq!((stopped, &told["running"]), (expected, &json!([])));
+    for process in [&mut fleet.process, &mut other] {
+        let status = process.wait(LIMIT);
+        assert_eq!((status.code(), status.signal()), (Some(0), None), "{}", process.log());
+    }
+    assert_eq!(std::fs::read_dir(fleet.home.path("data/run")).unwrap().count(), 0, "their notes are gone");
+    let again = fleet.cli(&["down"]);
+    assert!(again.code == Some(0) && again.err.contains("nothing runs on"), "{again:?}");
+}
+
+#[test]
+fn down_says_when_a_process_does_not_end_in_time() {
+    let mut fleet = Fleet::plain();
+    // Stopped by the system, it hears nothing.
+    fleet.process.signal(libc::SIGSTOP);
+    let late = fleet.cli(&["down", "--timeout", "1"]);
+    assert!(late.code == Some(7) && late.err.contains("has not ended within 1 s"), "{late:?}");
+    fleet.process.signal(libc::SIGCONT);
+    assert_eq!(fleet.process.wait(LIMIT).code(), Some(0), "it was told, and ends when it can");
+}
+
+#[test]
+fn down_leaves_another_program_of_the_same_number_alone() {
+    let home = crate::harness::Home::new("");
+    home.cli(&["status"]);
+    let mut other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let notes = home.path("data/run");
+    let note = json!({ "pid": other.id(), "coordinator": null, "dashboard": null, "services": {} });
+    // Whatever this machine calls itself: a fleet's own note says it.
+    let mut fleet = home.start(&["up", "--no-sandbox", "--mode", "dev"]);
+    let own = std::fs::read_dir(&notes).unwrap().flatten().next().unwrap().file_name().into_string().unwrap();
+    let named = own.replace(&fleet.pid().to_string(), &other.id().to_string());
+    std::fs::write(notes.join(&named), note.to_string()).unwrap();
+    let told = home.cli(&["down", "--json"]).json();
+    assert_eq!(told["stopped"], json!([fleet.pid()]));
+    assert!(!notes.join(named).exists(), "a note of nobody is taken away");
+    assert_eq!(other.try_wait().unwrap(), None, "it still runs");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(fleet.wait(LIMIT).code(), Some(0));
+}

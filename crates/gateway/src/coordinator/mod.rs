@@ -6,6 +6,7 @@
 mod agents;
 mod fleet;
 mod guide;
+mod records;
 mod search;
 mod upstreams;
 
@@ -22,6 +23,7 @@ use crate::gateway::Gateway;
 
 pub use agents::*;
 pub use fleet::*;
+pub use records::*;
 pub use search::*;
 pub use upstreams::*;
 
@@ -60,7 +62,8 @@ impl McpServer for Coordinator {
     const NAME: &'static str = catalog::COORDINATOR;
     const INSTRUCTIONS: &'static str = "The fleet itself: how its services stand (system_status, list_services, service_status), which tool does a job \
         (find_tools, describe_tool, call_tool), one command for many services (route_command), restarts and copies \
-        (restart_service, scale_service), what happened (list_events), what agents did by themselves (agent_runs), and third parties' servers (list_upstreams, add_upstream).";
+        (restart_service, scale_service), what happened (list_events), what agents did by themselves (agent_runs), \
+        what anybody called (list_audit) and how it went piece by piece (spans), and third parties' servers (list_upstreams, add_upstream).";
     type Config = Config;
     type Ports = kernel::Ports;
 
@@ -71,6 +74,7 @@ impl McpServer for Coordinator {
     fn tools(set: &mut ToolSet<Self>) {
         fleet::tools(set);
         agents::tools(set);
+        records::tools(set);
         search::tools(set);
         upstreams::tools(set);
     }

@@ -184,6 +184,7 @@ impl Fleet {
             expected: Vec::new(),
             process: "here".into(),
             reach: Arc::new(OverHttp::new(all.sealer.clone(), "0.0.0-test")),
+            settings: Vec::new(),
         };
         let cancelled = Arc::new(tokio::sync::Notify::new());
         let talker = Service::of(Arc::new(Talker { cancelled: Arc::clone(&cancelled) }), all.clone());

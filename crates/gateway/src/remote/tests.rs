@@ -128,6 +128,7 @@ impl Several {
             expected: Vec::new(),
             process: "here".into(),
             reach,
+            settings: Vec::new(),
         };
         let several = Self { bench: Bench { gateway: Gateway::new(setup), world }, links };
         several.bench.add(1);

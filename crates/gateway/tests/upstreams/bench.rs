@@ -59,6 +59,7 @@ impl Bench {
             expected: Vec::new(),
             process: "here".into(),
             reach: Arc::new(OverHttp::new(Sealer::new(&[7; 32], world.clock.clone()), "0.0.0-test")),
+            settings: Vec::new(),
         });
         // What the binary would read from its own environment.
         let inherited = BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]);

@@ -48,6 +48,29 @@ fn gather<'a>(schema: &'a Value, property: &'a Value, depth: usize, types: &mut 
     }
 }
 
+/// The values that a property is limited to, through references and alternatives; none when it is not.
+pub fn choices(schema: &Value, property: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    choose(schema, property, REFERENCES_MAX, &mut found);
+    found
+}
+
+fn choose(schema: &Value, property: &Value, depth: usize, found: &mut Vec<String>) {
+    if depth == 0 {
+        return;
+    }
+    if let Some(target) = property["$ref"].as_str().and_then(|at| schema.pointer(at.strip_prefix('#')?)) {
+        choose(schema, target, depth - 1, found);
+    }
+    let own = property["enum"].as_array().into_iter().flatten().chain(property.get("const"));
+    found.extend(own.filter_map(|one| one.as_str().map(ToOwned::to_owned)));
+    for kind in ["anyOf", "oneOf"] {
+        for one in property[kind].as_array().into_iter().flatten() {
+            choose(schema, one, depth - 1, found);
+        }
+    }
+}
+
 /// A field's text as a value. An empty field is an argument that is not given.
 fn value(types: &[&str], text: &str) -> Option<Value> {
     let takes = |kind: &str| types.contains(&kind);
@@ -82,6 +105,15 @@ mod tests {
         } });
         let form = Query(vec![("token".into(), "t".into()), ("arg.x".into(), text.into())]);
         expect.assert_eq(&arguments(&schema, &form).to_string());
+    }
+
+    #[test]
+    fn what_a_property_is_limited_to_is_offered() {
+        let schema = json!({ "$defs": { "Level": { "oneOf": [{ "const": "warn" }, { "const": "error" }] } } });
+        let offered = |property: Value| choices(&schema, &property).join(",");
+        assert_eq!(offered(json!({ "anyOf": [{ "$ref": "#/$defs/Level" }, { "type": "null" }] })), "warn,error");
+        assert_eq!(offered(json!({ "enum": ["a", "b", null] })), "a,b");
+        assert_eq!(offered(json!({ "type": "string" })), "");
     }
 
     #[test]

@@ -63,9 +63,11 @@ fn alerts_part(alerts: &Result<Value, Fault>) -> Markup {
             let firing = items(&alerts["alerts"]).count() as u64 + alerts["omitted"].as_u64().unwrap_or(0);
             let critical = items(&alerts["alerts"]).filter(|alert| alert["severity"] == "critical").count();
             match (firing, critical) {
-                (0, _) => html! { a href="/#broken" { span.good { "● no alerts" } } },
-                (_, 0) => html! { a href="/#broken" { span.fair { "▲ " (firing) " firing" } } },
-                _ => html! { a href="/#broken" { span.bad { "■ " (firing) " firing, " (critical) " critical" } } },
+                (0, _) => html! { a href=(super::views::alerts::PATH) { span.good { "● no alerts" } } },
+                (_, 0) => html! { a href=(super::views::alerts::PATH) { span.fair { "▲ " (firing) " firing" } } },
+                _ => {
+                    html! { a href=(super::views::alerts::PATH) { span.bad { "■ " (firing) " firing, " (critical) " critical" } } }
+                }
             }
         }
         Err(fault) => unknown("alerts", fault),

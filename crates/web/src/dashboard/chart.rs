@@ -58,8 +58,8 @@ pub fn line(values: &[f64], label: &str) -> Markup {
     }
 }
 
-/// Where a span lies in a whole, both in milliseconds.
-pub fn span((from, until): (i64, i64), whole: i64, how: &str) -> Markup {
+/// Where a span lies in a whole, both in the same unit.
+pub fn span((from, until): (i64, i64), whole: i64, unit: &str, how: &str) -> Markup {
     let scaled = |at: i64| at.clamp(0, whole.max(1)) as f64 * 200.0 / whole.max(1) as f64;
     // What took no time is seen all the same.
     let (x, width) = (scaled(from), (scaled(until) - scaled(from)).max(1.5));
@@ -69,10 +69,52 @@ pub fn span((from, until): (i64, i64), whole: i64, how: &str) -> Markup {
         _ => "fair",
     };
     html! {
-        svg.span viewBox="0 0 200 12" preserveAspectRatio="none" role="img" aria-label={ "from " (from) " to " (until) " ms" } {
+        svg.span viewBox="0 0 200 12" preserveAspectRatio="none" role="img" aria-label={ "from " (from) " to " (until) " " (unit) } {
             rect.(tone) x=(format!("{x:.1}")) y="2" width=(format!("{width:.1}")) height="8" {}
         }
     }
+}
+
+/// How many are left at each step (its name, how many, why the others are not), as bars of the first.
+pub fn funnel(steps: &[(&str, u64, String)]) -> Markup {
+    let most = steps.iter().map(|(_, count, _)| *count).max().unwrap_or(0).max(1);
+    html! {
+        ol.funnel {
+            @for (name, count, why) in steps {
+                // What is little is seen all the same.
+                @let width = if *count == 0 { 0.0 } else { (*count as f64 * 200.0 / most as f64).max(1.5) };
+                li {
+                    b { (count) } " " (name)
+                    svg.span viewBox="0 0 200 12" preserveAspectRatio="none" role="img" aria-label={ (count) " " (name) } { rect.good x="0" y="2" width=(format!("{width:.1}")) height="8" {} }
+                    @if !why.is_empty() { span.dim { (why) } }
+                }
+            }
+        }
+    }
+}
+
+/// The tokens of a way, and the pools between them.
+pub fn route(tokens: &[String], pools: &[String]) -> Markup {
+    const STEP: usize = 150;
+    let width = tokens.len().saturating_sub(1) * STEP + 110;
+    let told = tokens.join(" → ");
+    html! {
+        svg.route viewBox={ "0 0 " (width) " 44" } role="img" aria-label=(told) {
+            @for (at, pool) in pools.iter().enumerate() {
+                line x1=(at * STEP + 100) y1="28" x2=(at * STEP + STEP + 4) y2="28" {}
+                text.pool x=(at * STEP + 127) y="12" text-anchor="middle" { (cut(pool, 22)) }
+                polygon points={ (at * STEP + STEP - 2) ",24 " (at * STEP + STEP + 5) ",28 " (at * STEP + STEP - 2) ",32" } {}
+            }
+            @for (at, token) in tokens.iter().enumerate() {
+                rect.token x=(at * STEP + 5) y="16" width="95" height="24" rx="12" {}
+                text x=(at * STEP + 52) y="32" text-anchor="middle" { (cut(token, 13)) }
+            }
+        }
+    }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most { text.to_owned() } else { text.chars().take(most - 1).chain(['…']).collect() }
 }
 
 /// How much of a limit is used, in basis points of it.

@@ -12,10 +12,12 @@ pub mod arguments;
 pub mod assets;
 pub mod bar;
 pub mod chart;
+pub mod download;
 pub mod links;
 pub mod live;
 pub mod look;
 pub mod page;
+pub mod playground;
 pub mod query;
 pub mod session;
 pub mod sign_in;
@@ -110,6 +112,9 @@ pub fn routes(parts: Parts) -> Router {
         .route("/ui", get(show))
         .route("/ui/{*path}", get(show))
         .route("/ui/live", get(live_feed))
+        .route(views::logs::DOWNLOAD_PATH, get(download::lines))
+        .route(views::audit::DOWNLOAD_PATH, get(download::rows))
+        .route(views::playground::CALL_PATH, post(playground::call))
         .route("/ui/act", post(act::act))
         .route("/ui/theme", post(act::theme))
         .route(sign_in::PATH, get(sign_in::form).post(sign_in::with_key))
@@ -211,7 +216,19 @@ impl Dashboard {
     async fn show(&self, headers: &HeaderMap, remote: SocketAddr, here: &str) -> Result<Response, Fault> {
         let asked = self.asked(headers, remote).await?;
         let look = self.look(&asked, here);
-        let (bar, page) = tokio::join!(bar::bar(&look), views::page(&look));
+        let page = views::page(&look);
+        self.shown(headers, &asked, &look, page).await
+    }
+
+    /// A page in its shell.
+    async fn shown(
+        &self,
+        headers: &HeaderMap,
+        asked: &Asked,
+        look: &Look,
+        page: impl Future<Output = Result<Page, Fault>>,
+    ) -> Result<Response, Fault> {
+        let (bar, page) = tokio::join!(bar::bar(look), page);
         let said = self.cookies.said(headers);
         let visit = Visit {
             caller: &asked.caller,
@@ -220,7 +237,7 @@ impl Dashboard {
             said: said.as_ref().map(|(said, _)| said.clone()),
             notice: self.notice.as_deref(),
         };
-        let mut response = Html(page::whole(&look, &visit, &bar, &page?).into_string()).into_response();
+        let mut response = Html(page::whole(look, &visit, &bar, &page?).into_string()).into_response();
         let cookies = response.headers_mut();
         if asked.fresh {
             cookies.append(header::SET_COOKIE, self.cookies.keep(headers, &asked.holder)?);

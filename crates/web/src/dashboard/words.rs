@@ -21,6 +21,14 @@ pub fn state(word: &str) -> Markup {
     html! { span.state.(tone) { span aria-hidden="true" { (sign) " " } (word) } }
 }
 
+/// How a call ended: well, or by a code.
+pub fn outcome(code: &str) -> Markup {
+    if code == "ok" {
+        return state(code);
+    }
+    html! { span.state.bad { span aria-hidden="true" { "■ " } (code) } }
+}
+
 /// Text of a value; nothing for what is not there.
 pub fn text(value: &Value) -> String {
     match value {

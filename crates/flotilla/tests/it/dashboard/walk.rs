@@ -43,52 +43,61 @@ do:
     output: { as: .by }
 ";
 /// How long the fleet may take for a trade, on a machine that has more to do.
-const TRADE_TIME: Duration = Duration::from_secs(100);
+pub(super) const TRADE_TIME: Duration = Duration::from_secs(100);
 /// Markup that would show if anything took it for more than text.
-const HOSTILE: &str = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">";
+pub(super) const HOSTILE: &str =
+    "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">";
 
 /// The names of fields that say nothing to whoever cannot see them.
 const UNNAMED: &str = "return [...document.querySelectorAll('input:not([type=hidden]), select, textarea')]\
     .filter(field => !field.labels.length && !field.ariaLabel).map(field => field.name)";
 /// The pages that are looked at in each theme and width.
-const PAGES: [(&str, &str); 6] = [
+const PAGES: [(&str, &str); 14] = [
     ("/", "overview"),
     ("/ui/services", "services"),
     ("/ui/services/utilities", "service"),
     ("/ui/agents", "agents"),
     ("/ui/workflows", "workflows"),
     ("/ui/trading", "trading"),
+    ("/ui/topology", "topology"),
+    ("/ui/market?all=1", "market"),
+    ("/ui/logs", "logs"),
+    ("/ui/traces", "traces"),
+    ("/ui/playground/utilities__hash", "playground"),
+    ("/ui/alerts", "alerts"),
+    ("/ui/audit", "audit"),
+    ("/ui/settings", "settings"),
 ];
 
-struct World {
-    process: Process,
-    home: Home,
+pub(super) struct World {
+    pub(super) process: Process,
+    pub(super) home: Home,
     /// Whether there is a market to trade on.
-    sandbox: bool,
+    pub(super) sandbox: bool,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let sandbox = tools::anvil().is_some();
         let home = Home::new(&format!("{CONFIG}enabled = {sandbox}"));
         let process = home.start(&ROLES);
         Self { process, home, sandbox }
     }
 
-    fn page(&self, path: &str) -> String {
+    pub(super) fn page(&self, path: &str) -> String {
         format!("{}{path}", self.process.screen["dashboard"].as_str().unwrap())
     }
 
-    fn mcp(&self) -> Mcp {
+    pub(super) fn mcp(&self) -> Mcp {
         Mcp::new(&format!("{}/mcp", self.process.screen["coordinator"].as_str().unwrap()), Some(self.home.key()))
     }
 
-    fn key(&self, name: &str, role: &str) -> String {
+    pub(super) fn key(&self, name: &str, role: &str) -> String {
         let made = self.home.cli(&["token", "create", name, "--role", role, "--json"]).json();
         made["token"].as_str().unwrap().to_owned()
     }
 
-    fn call(&self, tool: &str, arguments: Value) -> Value {
+    pub(super) fn call(&self, tool: &str, arguments: Value) -> Value {
         self.mcp().call(tool, arguments).unwrap_or_else(|refused| panic!("{tool}: {refused}"))
     }
 }
@@ -108,7 +117,7 @@ fn an_operator_walks_through_it() {
     a_feed_that_stops_looks_dead(&browser, &world);
 }
 
-fn signs_in(browser: &Browser, world: &World) {
+pub(super) fn signs_in(browser: &Browser, world: &World) {
     let link = world.home.cli(&["open", "--json"]).json();
     browser.goto(link["url"].as_str().unwrap());
     browser.click("main button");
@@ -144,7 +153,7 @@ fn finds_what_failed_and_restarts_it(browser: &Browser, world: &World) {
 }
 
 /// Signs out, and in again with a key.
-fn is_somebody_else(browser: &Browser, world: &World, key: &str, name: &str) {
+pub(super) fn is_somebody_else(browser: &Browser, world: &World, key: &str, name: &str) {
     browser.goto(&world.page("/"));
     browser.click(".side form[action='/ui/sign-out'] button");
     browser.sees("h1", "Sign in");
@@ -297,6 +306,15 @@ fn hostile_text_stays_text(browser: &Browser, world: &World) {
         assert!(!browser.eval("return document.title").as_str().unwrap().contains("owned"), "{path}");
     }
     browser.shoot("hostile");
+    // What is folded away there is text as well.
+    let folded =
+        ["/ui/logs?text=hostile", "/ui/logs?text=hostile&show=patterns", "/ui/audit", "/ui/traces", "/ui/topology"];
+    for path in folded {
+        browser.goto(&world.page(path));
+        browser.sees("h1", "");
+        assert_eq!((browser.count("main script"), browser.count("main img")), (0, 0), "{path}");
+        assert!(!browser.eval("return document.title").as_str().unwrap().contains("owned"), "{path}");
+    }
     let reflected = format!("/ui/find?q={}", super::percent(HOSTILE));
     browser.goto(&world.page(&reflected));
     browser.sees("h1", "<script>");
@@ -338,6 +356,22 @@ fn without_scripts_it_shows_and_does_the_same() {
     browser.click("footer button[value=dark]");
     browser.sees("html[data-theme=dark] h1", "utilities");
     browser.shoot("service");
+    browser.goto(&page("/ui/playground/utilities__keccak256"));
+    browser.fill("#form [name='arg.data']", "hello");
+    browser.click("#form button");
+    browser.sees("#answer", "1c8aff950685c2ed4bc3174f3472287b56d9517b9c948127319a09a7a36deac8");
+    browser.shoot("playground");
+    browser.goto(&page("/ui/logs?service=utilities"));
+    browser.sees("#lines", "utilities");
+    browser.goto(&page("/ui/alerts"));
+    browser.click("#test button");
+    browser.sees(".said", "a test fires");
+    browser.sees("#firing", "nothing is wrong");
+    browser.goto(&page("/ui/audit"));
+    browser.sees("#chain", "verified");
+    browser.goto(&page("/ui/topology"));
+    browser.sees("#figures", "utilities");
+    browser.shoot("topology");
     browser.click(".side form[action='/ui/sign-out'] button");
     browser.sees("h1", "Sign in");
 }

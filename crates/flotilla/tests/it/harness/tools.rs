@@ -48,7 +48,10 @@ pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     let path = variable("PATH").unwrap_or_default();
     let there = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file());
     there.or_else(|| {
-        found_or(Path::new("/usr/bin").join(name), "apt-get install chromium-driver, or your system's package")
+        found_or(
+            Path::new("/usr/bin").join(name),
+            "apt-get install its package (chromium-driver, tmux), or your system's",
+        )
     })
 }
 

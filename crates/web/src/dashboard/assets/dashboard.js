@@ -72,6 +72,13 @@ setInterval(watch, 500);
 open();
 watch();
 
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  if (!navigator.clipboard) break;
+  button.hidden = false;
+  button.addEventListener("click", () => navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent)
+    .then(() => { button.textContent = "Copied"; }, () => { button.textContent = "The browser does not allow it"; }));
+}
+
 let going = 0;
 document.addEventListener("keydown", event => {
   const at = document.activeElement, typing = at && at.matches("input, select, textarea");

@@ -203,7 +203,7 @@ fn task_facts(task: &Value) -> Markup {
             ("worker", html! { code { (text(&task["worker"])) } }),
             ("lease ends", words::when(&task["lease_until_ms"])),
             ("key", html! { (text(&task["key"])) }),
-            ("trace", html! { code { (text(&task["trace_id"])) } }),
+            ("trace", super::traces::link(&text(&task["trace_id"]))),
         ]))
     }
 }

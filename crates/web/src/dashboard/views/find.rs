@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::service::words_of;
 use crate::dashboard::look::{COORDINATOR, Look};
 use crate::dashboard::page::Page;
+use crate::dashboard::query::encoded;
 use crate::dashboard::words::{self, items, service_path, shown, state, table, text};
 
 /// How much of each is shown.
@@ -44,7 +45,7 @@ pub async fn page(look: &Look) -> Page {
 fn found_tools(found: &Value) -> Markup {
     let rows = items(&found["tools"]).map(|tool| {
         vec![
-            html! { code { (text(&tool["name"])) } },
+            html! { a href={ (super::playground::PATH) "/" (encoded(&text(&tool["name"]))) } { code { (text(&tool["name"])) } } },
             html! { (text(&tool["description"])) },
             html! { code { (text(&tool["parameters"])) } },
         ]

@@ -1,10 +1,18 @@
 //! The views: which there are, and which page a path is of.
 
 pub mod agents;
+pub mod alerts;
+pub mod audit;
 pub mod find;
+pub mod logs;
+pub mod market;
 pub mod overview;
+pub mod playground;
 pub mod service;
 pub mod services;
+pub mod settings;
+pub mod topology;
+pub mod traces;
 pub mod trading;
 pub mod workflows;
 
@@ -28,10 +36,18 @@ pub struct View {
 /// The views, in the navigation's order.
 pub const VIEWS: &[View] = &[
     View { path: overview::PATH, name: "Overview", key: "o" },
+    View { path: topology::PATH, name: "Topology", key: "y" },
     View { path: services::PATH, name: "Services", key: "s" },
     View { path: agents::PATH, name: "Agents and tasks", key: "a" },
     View { path: workflows::PATH, name: "Workflows", key: "w" },
+    View { path: market::PATH, name: "Market", key: "m" },
     View { path: trading::PATH, name: "Trading and risk", key: "t" },
+    View { path: logs::PATH, name: "Logs", key: "l" },
+    View { path: traces::PATH, name: "Traces", key: "x" },
+    View { path: playground::PATH, name: "Playground", key: "p" },
+    View { path: alerts::PATH, name: "Alerts", key: "e" },
+    View { path: audit::PATH, name: "Audit", key: "u" },
+    View { path: settings::PATH, name: "Settings", key: "c" },
 ];
 
 /// The page at a path, as this look sees it.
@@ -52,6 +68,18 @@ pub async fn page(look: &Look) -> Result<Page, Fault> {
         ["ui", "workflows", run] => workflows::run(look, run).await,
         ["ui", "trading"] => Ok(trading::page(look).await),
         ["ui", "trading", "kill"] => Ok(trading::kill(look).await),
+        ["ui", "topology"] => Ok(topology::page(look).await),
+        ["ui", "market"] => Ok(market::page(look).await),
+        ["ui", "market", id] => market::one(look, id).await,
+        ["ui", "logs"] => Ok(logs::page(look).await),
+        ["ui", "traces"] => Ok(traces::page(look).await),
+        ["ui", "traces", "by-id"] => traces::one(look, look.query().get("id").unwrap_or_default().trim()).await,
+        ["ui", "traces", id] => traces::one(look, id).await,
+        ["ui", "playground"] => Ok(playground::page(look).await),
+        ["ui", "playground", name] => playground::tool(look, name).await,
+        ["ui", "alerts"] => Ok(alerts::page(look).await),
+        ["ui", "audit"] => Ok(audit::page(look).await),
+        ["ui", "settings"] => Ok(settings::page(look).await),
         ["ui", "find"] => Ok(find::page(look).await),
         _ => Err(Fault::not_found(format!("no page at {path}")).hint("the views are at the top of every page")),
     }

@@ -152,7 +152,7 @@ fn rest_broken(
             text(&alert["severity"]),
             html! { "alert " b { (text(&alert["rule"])) } " " (text(&alert["state"])) },
             why,
-            None,
+            Some(super::alerts::PATH.to_owned()),
         ));
     }
     for incident in items(&of(incidents, "incidents")) {

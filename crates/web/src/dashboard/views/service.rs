@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::dashboard::chart::{number, strip};
 use crate::dashboard::look::{COORDINATOR, Look};
 use crate::dashboard::page::Page;
+use crate::dashboard::query::encoded;
 use crate::dashboard::words::{self, Act, asked, facts, items, settled, shown, state, table, text};
 
 /// Steps of the history, in seconds, and how many.
@@ -50,7 +51,7 @@ pub async fn page(look: &Look, role: &str) -> Result<Page, Fault> {
         .still("restart", restart(look, kind, name))
         .live("checks", html! { h2 { "What it depends on" } (shown(&status, checks)) })
         .live("copies", html! { h2 { "Copies" } (shown(&status, copies)) })
-        .live("lines", html! { h2 { "What it says" } (shown(&lines, |found| words_of(&found["lines"]))) });
+        .live("lines", html! { h2 { "What it says" } p { a href={ (super::logs::PATH) "?service=" (encoded(role)) } { "Follow its lines" } } (shown(&lines, |found| words_of(&found["lines"]))) });
     if is_server {
         page = page.live("breaker", html! { h2 { "Breaker" } (shown(&breakers, |all| breaker(all, name))) });
     }
@@ -205,9 +206,10 @@ pub(super) fn words_of(lines: &Value) -> Markup {
         li {
             (words::when(&line["at_ms"])) " "
             span class=(text(&line["level"])) { (text(&line["level"])) } " "
-            b { (text(&line["service"])) } " " (text(&line["message"]))
+            @let service = text(&line["service"]);
+            b { a.plain href={ (super::logs::PATH) "?service=" (encoded(&service)) } { (service) } } " " (text(&line["message"]))
             @if line["fields"].as_object().is_some_and(|fields| !fields.is_empty()) { " " span.dim { (text(&line["fields"])) } }
-            @if let Some(trace) = line["trace_id"].as_str() { " " span.dim { "trace " (trace) } }
+            @if let Some(trace) = line["trace_id"].as_str() { " " span.dim { "trace " (super::traces::link(trace)) } }
         }
     } } }
 }

@@ -259,7 +259,7 @@ fn steps(look: &Look, run: &Value, history: &Value) -> Markup {
             html! { (step.what) },
             state(&step.how),
             html! { (words::latency((end_ms - step.from_ms) as f64 / 1e3)) },
-            chart::span((step.from_ms - from_ms, end_ms - from_ms), until_ms - from_ms, &step.how),
+            chart::span((step.from_ms - from_ms, end_ms - from_ms), until_ms - from_ms, "ms", &step.how),
         ]
     });
     table(&["step", "what", "state", "took", "when"], rows.collect())
