@@ -32,8 +32,16 @@ fn an_agent_has_its_own_port_and_appears_wherever_services_do() {
     assert_eq!(
         rows.iter().map(|row| row["service"].as_str().unwrap()).collect::<Vec<_>>(),
         [
-            "build", "code-analysis", "discord", "execution", "master-coordinator", "monitoring", "recovery", "risk",
-            "test", "ui"
+            "build",
+            "code-analysis",
+            "discord",
+            "execution",
+            "master-coordinator",
+            "monitoring",
+            "recovery",
+            "risk",
+            "test",
+            "ui"
         ]
     );
     let url = of_monitoring(&rows, "service")["url"].as_str().unwrap();
