@@ -157,7 +157,7 @@ async fn secrets_are_told_and_not_shown() {
 async fn functions_are_told_by_how_many_ways_there_are_through_them() {
     let place = bare("seeded");
     let told = place.call("complexity", json!({ "path": "seeded", "at_least": 2, "limit": 2 })).await;
-    expect![[r#"[{"complexity":14,"file":"rust/src/lib.rs","line":15,"lines":17,"name":"grade"},{"complexity":2,"file":"scripts/report.py","line":15,"lines":5,"name":"read"}]"#]]
+    expect![[r#"[{"file":"rust/src/lib.rs","line":15,"name":"grade","complexity":14,"lines":17},{"file":"scripts/report.py","line":15,"name":"read","complexity":2,"lines":5}]"#]]
         .assert_eq(&told["rows"].to_string());
     assert!(told["functions"].as_u64() > Some(20), "{told:#}");
 }
