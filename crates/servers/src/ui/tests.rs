@@ -220,7 +220,7 @@ async fn bars_and_areas_are_as_high_as_their_figures() {
     let bars = picture(&bench, bars).await;
     // What the legend shows of its ink is not of the bars.
     let high = |colour, from: usize, until: usize| {
-        let inside = places(&bars, colour).into_iter().filter(|(x, y)| *y > 40 && (from..until).contains(x));
+        let inside = places(&bars, colour).into_iter().filter(|(x, y)| *y > 30 && (from..until).contains(x));
         let rows: std::collections::BTreeSet<usize> = inside.map(|(_, y)| y).collect();
         rows.len() as f64
     };
