@@ -16,7 +16,7 @@ use kernel::{Access, Fault};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use servers::monitoring::{ANNOUNCE, AnnounceRequest};
-use servers::ui::{NOTIFICATIONS, OverviewRequest, REFRESH, Wanted};
+use servers::ui::{NOTIFICATIONS, Notification, OverviewRequest, REFRESH, Wanted};
 
 use crate::agent::{Agent, Duties, When};
 use crate::hands::Hands;
@@ -24,6 +24,10 @@ use crate::jobs::{Job, Jobs};
 
 /// The note of which notifications were passed on.
 const PASSED_ON: &str = "passed_on";
+/// The kind of notifications that reports are.
+const REPORT: &str = "report";
+/// Longest announcement, in bytes: what monitoring takes is a little more.
+const ANNOUNCED_BYTES_MAX: usize = 1_000;
 /// Most notifications that one run passes on; the others wait for the next.
 const AT_ONCE: usize = 20;
 /// Most that are looked at.
@@ -106,14 +110,10 @@ impl Ui {
         passed_on.value.retain(|id| meant.iter().any(|one| one.id == *id));
         let mut told = 0;
         for one in meant.iter().filter(|one| !passed_on.value.contains(&one.id)).take(AT_ONCE).collect::<Vec<_>>() {
-            let text: String =
-                one.text.chars().take(ANNOUNCED_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
-            let summary =
-                if text.trim().is_empty() { one.title.clone() } else { format!("{}: {}", one.title, text.trim()) };
             let request = AnnounceRequest {
                 key: one.id.clone(),
                 severity: one.level,
-                summary,
+                summary: summary_of(one),
                 runbook: Some(format!("notifications of ui has the whole text: {}", one.id)),
             };
             hands.call(ANNOUNCE, &request).await?;
@@ -128,4 +128,15 @@ impl Ui {
         let made = hands.call(REFRESH, &OverviewRequest {}).await?;
         Ok(format!("{} views made anew", made.views))
     }
+}
+
+/// What is announced of a notification: its title, and the beginning of its text.
+fn summary_of(one: &Notification) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let text: String = one.text.chars().take(ANNOUNCED_CHARS).map(plain).collect();
+    // A report begins with its own title.
+    let alone = one.kind == REPORT || text.trim().is_empty();
+    let mut summary = if alone { one.title.clone() } else { format!("{}: {}", one.title, text.trim()) };
+    summary.truncate(summary.floor_char_boundary(ANNOUNCED_BYTES_MAX));
+    summary
 }

@@ -11,7 +11,7 @@ use servers::ui::{
     utc,
 };
 
-use super::Ui;
+use super::{REPORT, Ui};
 use crate::hands::Hands;
 
 /// The longest span, in hours, and the usual one.
@@ -85,7 +85,7 @@ impl Ui {
         let request = NotifyRequest {
             title: title.clone(),
             text: markdown.clone(),
-            kind: Some("report".into()),
+            kind: Some(REPORT.into()),
             user: asked.user,
             role: asked.role,
             sinks: asked.sinks,

@@ -30,7 +30,10 @@ pub fn agents_documentation() -> Result<String> {
         for agent in super::parts::every_agent()? {
             let spec = catalog::agents().find(|spec| spec.name == agent.name());
             let (port, about) = spec.map_or((0, ""), |spec| (spec.port, spec.about));
-            text.push_str(&format!("\n## {} ({port})\n\n{about}.\n\n| duty | when | what it does |\n| --- | --- | --- |\n", agent.name()));
+            text.push_str(&format!("\n## {} ({port})\n\n{about}.\n", agent.name()));
+            if !agent.duties().is_empty() {
+                text.push_str("\n| duty | when | what it does |\n| --- | --- | --- |\n");
+            }
             for duty in agent.duties() {
                 text.push_str(&format!("| `{}` | {} | {} |\n", duty.name, duty.when.words(), duty.about));
             }

@@ -64,10 +64,11 @@ fn views_are_resources_of_the_real_fleet_and_hostile_words_are_text_in_them() {
     let refused = eve.call("notify", json!({ "title": "x" })).unwrap_err();
     assert!(refused.starts_with("permission_denied"), "{refused}");
     let png = wait_for("there are figures to draw", LIMIT, || {
-        let drawn = mcp.call("ui__chart", json!({ "query": "mcp_server_health", "title": "Health" }));
-        // More series than a chart takes is refused with what would be right.
-        let refused = drawn.unwrap_err();
-        assert!(refused.starts_with("too_large: the query gives more than 12 series"), "{refused}");
+        // More series than a chart takes is refused with what would be right, once there are so many.
+        let refused = mcp.call("ui__chart", json!({ "query": "mcp_server_health", "title": "Health" })).err()?;
+        if !refused.starts_with("too_large: the query gives ") {
+            return None;
+        }
         let drawn = mcp
             .call("ui__chart", json!({ "query": "avg(mcp_server_health)", "title": "Health", "unit": "ratio" }))
             .unwrap();
@@ -80,7 +81,7 @@ fn views_are_resources_of_the_real_fleet_and_hostile_words_are_text_in_them() {
 fn reports_are_rendered_by_the_clock_and_reach_people_and_sinks() {
     let hook = Receiver::start();
     let config = format!(
-        "[servers.monitoring.sinks.hook]\nkind = \"webhook\"\nurl = \"{}/hook\"\nevery_seconds = 1\n\
+        "[servers.monitoring.sinks.hook]\nkind = \"webhook\"\nurl = \"{}/hook\"\nevery_seconds = 1\nseverity = \"info\"\n\
          [agents.monitoring]\nevaluate_seconds = 1\ndeliver_seconds = 1\n[agents.ui]\ndeliver_seconds = 1\n",
         hook.url
     );
@@ -102,7 +103,7 @@ fn reports_are_rendered_by_the_clock_and_reach_people_and_sinks() {
         let alerts = message["alerts"].as_array()?;
         let notice = alerts.iter().find(|alert| alert["rule"] == "notice")?;
         let summary = notice["summary"].as_str().unwrap();
-        assert!(summary.starts_with("Overview of the last 1 hours: "), "{message}");
+        assert_eq!(summary, "Overview of the last 1 hours", "{message}");
         Some(())
     });
     let schedule = json!({

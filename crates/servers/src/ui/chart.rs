@@ -339,7 +339,8 @@ impl Plan {
 
     fn grid(&mut self, field: &Field) {
         for (figure, label) in &field.y.ticks {
-            let (_, y) = field.place(field.x.low, *figure);
+            // In the middle of its pixels: a line of one pixel is one, and no two faint ones.
+            let y = field.place(field.x.low, *figure).1.floor() + 0.5;
             self.shapes.push(Shape::Line {
                 points: vec![(field.left, y), (field.right, y)],
                 width: 1.0,
@@ -348,7 +349,7 @@ impl Plan {
             self.word((field.left - 6.0, y + WORD_SIZE * 0.35), Anchor::End, label);
         }
         for (along, label) in &field.x.ticks {
-            let (x, _) = field.place(*along, field.y.low);
+            let x = field.place(*along, field.y.low).0.floor() + 0.5;
             let mark = vec![(x, field.bottom), (x, field.bottom + 4.0)];
             self.shapes.push(Shape::Line { points: mark, width: 1.0, ink: Ink::Faint });
             let half = width_of(label, WORD_SIZE) / 2.0;

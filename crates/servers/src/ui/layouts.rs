@@ -190,7 +190,7 @@ impl Ui {
                         ..QueryRangeRequest::default()
                     };
                     let body = look
-                        .metrics(blank, &request)
+                        .metrics(blank, &request, true)
                         .await
                         .map_or_else(|fault| Body::Untold(fault.to_string()), Body::Chart);
                     sections.push(Section::new("chart", title, body));

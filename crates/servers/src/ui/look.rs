@@ -55,8 +55,8 @@ impl Look {
         self.read(server, tool, json!({})).await
     }
 
-    /// What PromQL gives over a time, as a chart.
-    pub(super) async fn metrics(&self, chart: Chart, request: &QueryRangeRequest) -> Result<Chart, Fault> {
+    /// What PromQL gives over a time, as a chart. More series than a chart takes are refused, or `cut`, which its title says then.
+    pub(super) async fn metrics(&self, chart: Chart, request: &QueryRangeRequest, cut: bool) -> Result<Chart, Fault> {
         let asked = serde_json::to_value(request).map_err(|error| Fault::internal(format!("query: {error}")))?;
         let answer = self.read(QUERY_RANGE.server, QUERY_RANGE.name, asked).await?;
         let answer: QueryRangeResponse =
@@ -68,9 +68,14 @@ impl Look {
             };
             labels.join(" ").chars().take(60).collect::<String>()
         };
+        let mut chart = chart;
         if answer.omitted > 0 {
-            return Err(Fault::too_large(format!("the query gives more than {SERIES_MAX} series"))
-                .hint("sum them up, or take the largest: topk(8, …)"));
+            let all = answer.omitted + answer.series.len() as u64;
+            if !cut {
+                return Err(Fault::too_large(format!("the query gives {all} series"))
+                    .hint(format!("at most {SERIES_MAX}: sum them up, or take the largest: topk(8, …)")));
+            }
+            chart.title = format!("{} (the first {SERIES_MAX} of {all})", chart.title);
         }
         let series = answer.series.iter().map(|one| ChartSeries {
             name: named(&one.metric),
@@ -88,7 +93,7 @@ impl Look {
         let blank = Chart { kind: ChartKind::Line, title: title.into(), unit: unit.into(), ..Chart::default() };
         let request =
             QueryRangeRequest { query: query.into(), limit: Some(SERIES_MAX as u32), ..QueryRangeRequest::default() };
-        let body = match self.metrics(blank, &request).await {
+        let body = match self.metrics(blank, &request, true).await {
             Ok(chart) => Body::Chart(chart),
             Err(fault) => Body::Untold(cell(&fault.to_string())),
         };

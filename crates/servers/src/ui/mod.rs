@@ -37,6 +37,7 @@ use mcp::toolbox::Router;
 use mcp::{Change, reply::Outcome};
 use serde_json::json;
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 
 pub use chart::{Along, Chart, ChartKind, ChartRequest, ChartSeries, Format};
 pub use layouts::{Layout, LayoutsResponse, LoadLayoutRequest, Part, SaveLayoutRequest};
@@ -260,7 +261,7 @@ impl Ui {
                 chart::check_query(&query)?;
                 let limit = Some(chart::SERIES_MAX as u32);
                 let asked = QueryRangeRequest { query, start, end, limit, ..QueryRangeRequest::default() };
-                self.look(ctx).metrics(chart, &asked).await?
+                self.look(ctx).metrics(chart, &asked, false).await?
             }
             None if !chart.series.is_empty() && start.is_none() && end.is_none() => chart,
             _ => {
@@ -328,24 +329,23 @@ impl Ui {
         Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
     }
 
-    /// Tells who watches views here of what any copy of this server has found changed.
-    async fn watch(&self, stopping: &tokio_util::sync::CancellationToken) {
-        let mut known = self.seen().await.unwrap_or_default();
+    /// Tells who watches views here of what any copy of this server has found changed since `known`.
+    async fn watch(&self, mut known: BTreeMap<String, String>, stopping: &CancellationToken) {
         loop {
+            // Asked for before looking, so that what comes in between is not missed.
             let changed = self.store.changed(&[SEEN]);
+            // A store that does not answer is the health check's to tell.
+            if let Ok(now) = self.seen().await {
+                for (view, _) in now.iter().filter(|(view, digest)| known.get(*view) != Some(*digest)) {
+                    self.say_changed(view);
+                }
+                known = now;
+            }
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = changed => {}
                 () = tokio::time::sleep(WATCH_EVERY) => {}
             }
-            // A store that does not answer is the health check's to tell.
-            let Ok(now) = self.seen().await else { continue };
-            for (view, digest) in &now {
-                if known.get(view) != Some(digest) {
-                    self.say_changed(view);
-                }
-            }
-            known = now;
         }
     }
 
@@ -379,8 +379,8 @@ impl Ui {
 #[async_trait]
 impl Features for Ui {
     async fn start(self: Arc<Self>, ports: Ports) -> Result<()> {
-        let stopping = ports.tasks.stopping();
-        ports.tasks.spawn("changes of views", OnEnd::StopOwner, async move { self.watch(&stopping).await });
+        let (known, stopping) = (self.seen().await?, ports.tasks.stopping());
+        ports.tasks.spawn("changes of views", OnEnd::StopOwner, async move { self.watch(known, &stopping).await });
         Ok(())
     }
 

