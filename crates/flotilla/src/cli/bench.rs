@@ -101,9 +101,9 @@ fn report(tool: &str, callers: u32, took: Duration, all: Vec<Measured>, as_json:
             "calls_per_second": per_second, "p50_us": at(50), "p95_us": at(95), "p99_us": at(99),
         }))?;
     } else {
-        let of = |percent: usize| at(percent).unwrap_or(0).to_string();
+        let of = |percent: usize| format!("{:.2}", at(percent).unwrap_or(0) as f64 / 1e3);
         let row = vec![format!("{per_second:.0}"), calls.to_string(), failed.to_string(), of(50), of(95), of(99)];
-        output::table(&["calls/s", "calls", "failed", "p50 µs", "p95 µs", "p99 µs"], &[row])?;
+        output::table(&["calls/s", "calls", "failed", "p50 ms", "p95 ms", "p99 ms"], &[row])?;
     }
     match failure {
         Some(fault) => Err(fault.context(format!("{failed} of {calls} calls failed; the first"))),

@@ -59,7 +59,7 @@ fn follows_log_lines(browser: &Browser, world: &World) {
     browser.click("#filter button");
     browser.sees("#lines", "No line is so");
     browser.goto(&world.page("/ui/logs?show=patterns"));
-    browser.sees("#patterns tbody tr", "<num>");
+    browser.sees("#patterns tbody tr", "state changed");
     browser.shoot("patterns");
 }
 

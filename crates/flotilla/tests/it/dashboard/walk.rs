@@ -265,7 +265,9 @@ fn looks_from_a_phone_and_in_the_dark(browser: &Browser, world: &World) {
         browser.click(&format!("footer button[value={theme}]"));
         browser.sees(&format!("html[data-theme={theme}] h1"), "");
         browser.size(size);
-        for (path, name) in PAGES {
+        // The others are seen from a desk while something is done there.
+        let pages = if size == PHONE { &PAGES[..] } else { &PAGES[..6] };
+        for (path, name) in pages {
             browser.goto(&world.page(path));
             browser.sees("#feed[data-feed=live]", "live");
             // Nothing may push the page wider than its window.

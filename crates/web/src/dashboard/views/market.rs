@@ -103,6 +103,12 @@ fn funnel(scan: &Value, submits: &Result<Value, Fault>, history: &Result<Value, 
     }
     let why = eaten.iter().map(|(cost, count)| format!("{count} eaten by {cost}")).collect::<Vec<_>>().join(", ");
     let together = items(&scan["take_together"]).count() as u64;
+    let sized = all.len() as u64 + scan["omitted"].as_u64().unwrap_or(0);
+    let unsized_ones = match evaluated.saturating_sub(sized) {
+        0 => String::new(),
+        left => format!("no size of {left} gives back what a lender wants"),
+    };
+    let shared = if together < gaining { "the rest share a pool with a better one".to_owned() } else { String::new() };
     let mut steps = vec![
         ("gain before costs", candidates, String::new()),
         (
@@ -113,13 +119,9 @@ fn funnel(scan: &Value, submits: &Result<Value, Fault>, history: &Result<Value, 
                 left => format!("{left} promise less than these"),
             },
         ),
-        (
-            "could be sized at all",
-            all.len() as u64 + scan["omitted"].as_u64().unwrap_or(0),
-            "no size gives back what a lender wants for the rest".into(),
-        ),
+        ("could be sized at all", sized, unsized_ones),
         ("gain after all costs", gaining, why),
-        ("can be taken together", together, "the rest share a pool with a better one".into()),
+        ("can be taken together", together, shared),
     ];
     let of = |outcome: fn(&str) -> bool| {
         let series =
@@ -146,6 +148,9 @@ fn funnel(scan: &Value, submits: &Result<Value, Fault>, history: &Result<Value, 
 
 fn opportunities(scan: &Value, ages: &HashMap<String, i64>, all: bool) -> Markup {
     let together: Vec<String> = items(&scan["take_together"]).map(text).collect();
+    // What one cycle borrows is often what another passes through.
+    let borrowed = items(&scan["opportunities"]).map(|one| (text(&one["funding"]["address"]), symbol(&one["funding"])));
+    let symbols: HashMap<String, String> = borrowed.collect();
     let wanted = items(&scan["opportunities"]).filter(|one| all || gains(one)).take(SHOWN);
     let rows = wanted.map(|one| {
         let id = text(&one["id"]);
@@ -153,7 +158,7 @@ fn opportunities(scan: &Value, ages: &HashMap<String, i64>, all: bool) -> Markup
         let pools: Vec<String> = items(&one["hops"]).map(|hop| text(&hop["pool"])).collect();
         let to = format!("{PATH}/{}?funding={}&pools={}", encoded(&id), encoded(&text(&one["funding"]["address"])), encoded(&pools.join(",")));
         vec![
-            html! { a href=(to) { (route(one)) } },
+            html! { a href=(to) { (route(one, &symbols)) } },
             html! { b.(if gains(one) { "good" } else { "bad" }) { (if gains(one) { "▲ " } else { "▼ " }) (in_units(net)) " " (symbol(&one["funding"])) } br; span.dim { (text(&one["net_in_reference"])) " " (text(&scan["costs"]["currency"])) } },
             html! { (bps(one)) },
             html! { @if let Some(since) = ages.get(&id) { (words::moment(*since)) } @else { "this block" } },
@@ -208,11 +213,10 @@ fn bps(one: &Value) -> String {
 }
 
 /// The tokens on the way and the pools between them.
-fn route(one: &Value) -> Markup {
-    let funding = (text(&one["funding"]["address"]), symbol(&one["funding"]));
+fn route(one: &Value, symbols: &HashMap<String, String>) -> Markup {
     let name = |address: &Value| {
         let address = text(address);
-        if address == funding.0 { funding.1.clone() } else { brief(&address) }
+        symbols.get(&address).cloned().unwrap_or_else(|| brief(&address))
     };
     let hops: Vec<&Value> = items(&one["hops"]).collect();
     let tokens = hops
