@@ -296,11 +296,12 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
     let (projects, foundry) = (parts.data.path().join("foundry"), Arc::clone(&parts.foundry));
     let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
     let (pools, wallet) = (Arc::clone(&parts.pools), parts.wallet.clone());
-    let vault = Arc::clone(&parts.vault);
+    let (vault, models) = (Arc::clone(&parts.vault), Arc::clone(&parts.models));
     Arc::new(move |ports| {
         let (config, shared, gateway) = (config.clone(), shared.clone(), Arc::clone(&gateway));
         let (pools, wallet, market) = (Arc::clone(&pools), wallet.clone(), market.clone());
         let (recordings, vault) = (Some(recordings.clone()), Arc::clone(&vault));
+        let models = Arc::clone(&models);
         let (projects, foundry) = (Some(projects.clone()), Arc::clone(&foundry));
         Box::pin(async move {
             let service = if spec.name == COORDINATOR {
@@ -321,6 +322,7 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
                     foundry,
                     projects,
                     vault,
+                    models,
                 };
                 servers::build(spec.name, &ports, &config, shared)?
             };

@@ -17,6 +17,7 @@ use kernel::foundry::Foundry;
 use kernel::keys::Keys;
 use kernel::logs::{LogSink, Logs};
 use kernel::metrics::Metrics;
+use kernel::models::Models;
 use kernel::offers::Offers;
 use kernel::ports::Backends;
 use kernel::prices::Prices;
@@ -65,6 +66,8 @@ pub struct Parts {
     pub wallet: Wallet,
     /// Foundry's programs.
     pub foundry: Arc<dyn Foundry>,
+    /// Language models.
+    pub models: Arc<dyn Models>,
     /// What agents are given that stands in no file.
     pub of_agents: agents::Secrets,
     /// Phases, sealer, version.
@@ -149,6 +152,7 @@ impl Parts {
         let mut door = door(config, &auth, sealer, &doors, clock);
         let past = past(&ports, &mut door, &storage);
         Ok(Self {
+            models: llm::open(&config.models, &loaded.model_keys()?, &ports.clock, &tasks)?,
             vault: vault(loaded, &data, ports.clock.clone()),
             agents: ports.tasks.child(),
             ports,

@@ -23,6 +23,7 @@ mod foundry;
 mod generated;
 mod harness;
 mod keys;
+mod models;
 mod opportunities;
 mod postgres;
 mod python;

@@ -17,10 +17,11 @@ struct Several {
 /// Every built server, split over the processes.
 const COORDINATOR: [&str; 4] = ["serve", "master-coordinator", "utilities", "--no-sandbox"];
 const CORE: [&str; 4] = ["serve", "coordination", "logging", "--no-sandbox"];
-const REST: [&str; 16] = [
+const REST: [&str; 17] = [
     "serve",
     "monitoring",
     "legacy",
+    "ai-integration",
     "blockchain-integration",
     "data-providers",
     "dex-services",
