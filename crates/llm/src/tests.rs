@@ -187,9 +187,7 @@ async fn what_fails_before_the_first_word_is_asked_again_and_nothing_after_it() 
     world
         .check(
             "claude-x",
-            expect![
-                "\"half an answer\" Broken (Some(3), None) unavailable: anthropic: overloaded_error: Overloaded"
-            ],
+            expect!["\"half an answer\" Broken (Some(3), None) unavailable: anthropic: overloaded_error: Overloaded"],
         )
         .await;
     let mut open_end = completion(&["half"], &[], (1, 1));

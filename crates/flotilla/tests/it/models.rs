@@ -51,13 +51,17 @@ fn a_model_uses_the_fleets_tools_as_its_caller_and_its_key_is_nowhere() {
     let tools = json!({ "toolset": "helpers", "names": ["coordination__kv_*"] });
     let answer = ann.call("ai-integration__chat", json!({ "prompt": "do it", "tools": tools })).unwrap();
     assert_eq!((&answer["text"], &answer["ended"]), (&json!("Done what I may."), &json!("end")), "{answer}");
-    let outcomes: Vec<&str> = answer["steps"].as_array().unwrap().iter().map(|step| step["outcome"].as_str().unwrap()).collect();
+    let outcomes: Vec<&str> =
+        answer["steps"].as_array().unwrap().iter().map(|step| step["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes[0], "ok");
     assert!(outcomes[1..].iter().all(|outcome| outcome.starts_with("permission_denied: ")), "{outcomes:?}");
     let refused = ann.call("coordination__kv_get", json!({ "key": "k" })).unwrap_err();
     assert!(refused.starts_with("not_found"), "nothing was put there: {refused}");
     let audit = fleet.cli(&["audit", "list", "--caller", "ann", "--json"]).ok();
-    assert!(audit.contains("keccak256") && audit.contains("model_call") && audit.contains("restart_service"), "{audit}");
+    assert!(
+        audit.contains("keccak256") && audit.contains("model_call") && audit.contains("restart_service"),
+        "{audit}"
+    );
     let sent = vendor.asked();
     assert!(sent.iter().all(|request| request.headers.contains(KEY) && !request.body.to_string().contains(KEY)));
     let used = fleet.call("ai-integration__usage", json!({}));

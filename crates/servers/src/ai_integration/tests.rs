@@ -240,7 +240,7 @@ async fn an_answer_is_held_to_its_schema_and_asked_for_again_once() {
     says("no");
     says("no");
     let wrong = expect![
-        "upstream: gpt-x: its answer is not what was asked for: it is not JSON: expected value at line 1 column 1 (ask again, or another model)"
+        "upstream: gpt-x: its answer is not what was asked for: it is not JSON: expected ident at line 1 column 2 (ask again, or another model)"
     ];
     world.bench.check("chat", request, wrong).await;
 }
