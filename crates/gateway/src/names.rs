@@ -7,6 +7,7 @@
 
 use kernel::Fault;
 use kernel::audit::hex;
+pub use kernel::pattern::matches;
 use ring::digest::{SHA256, digest};
 
 /// Longest name of a tool in the aggregate, in characters: what the strictest clients take.
@@ -54,19 +55,6 @@ pub fn split(name: &str) -> Option<(&str, &str)> {
 
 fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
-}
-
-/// Whether `name` matches `pattern`, in which `*` stands for any characters and everything else for itself.
-pub fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
 }
 
 #[cfg(test)]

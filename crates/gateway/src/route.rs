@@ -6,8 +6,8 @@ use std::time::Instant;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use kernel::trace::{GATEWAY, Span};
-use kernel::{Access, Code, Fault};
-use mcp::toolbox::Router;
+use kernel::{Access, Caller, Code, Fault};
+use mcp::toolbox::{Offered, Router};
 use mcp::wire::{Id, Params, Request};
 use mcp::{Ctx, Reply, RpcError};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
+use crate::part::Origin;
 use crate::table::{Entry, Table};
 use mcp::splice;
 
@@ -134,8 +135,39 @@ impl Router for Gateway {
         Some(entry.map(|entry| schema(entry).unwrap_or(Value::Bool(true))))
     }
 
+    fn offered(&self, caller: &Caller, patterns: &[String]) -> Vec<Offered> {
+        let table = self.table();
+        let wanted = |entry: &&Entry| {
+            let named = patterns.iter().any(|pattern| crate::names::matches(pattern, &entry.name));
+            entry.held.is_none() && caller.allows(entry.access) && named
+        };
+        table.entries.iter().filter(wanted).map(offered).collect()
+    }
+
+    fn toolset(&self, name: &str) -> Option<Vec<String>> {
+        self.toolsets().get(name).map(|set| set.tools.clone())
+    }
+
     fn asks(&self, server: &str, tool: &str) -> Option<Access> {
         Some(self.table().get(&crate::names::tool(server, tool))?.access)
+    }
+}
+
+/// A tool as a model may be offered it. Its annotations are believed where they are our own.
+fn offered(entry: &Entry) -> Offered {
+    let listing: Value = serde_json::from_str(entry.listing.get()).unwrap_or(Value::Null);
+    let ours = entry.part.origin() == Origin::Server;
+    let hint = |name: &str| listing["annotations"][name] == true;
+    let looks = entry.access == Access::Read;
+    let schema = listing.get("inputSchema").filter(|schema| schema.is_object()).cloned();
+    Offered {
+        name: entry.name.clone(),
+        server: entry.part.name().to_owned(),
+        tool: entry.own.clone(),
+        about: listing["description"].as_str().unwrap_or_default().to_owned(),
+        takes: schema.unwrap_or_else(|| json!({ "type": "object" })),
+        changes: !looks || (ours && hint("destructiveHint")),
+        repeatable: if ours { hint("idempotentHint") } else { looks },
     }
 }
 

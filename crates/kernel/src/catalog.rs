@@ -33,7 +33,7 @@ pub const DASHBOARD_PORT: u16 = 8080;
 /// Every service of the fleet, in port order.
 pub const SERVICES: &[Service] = &[
     server(COORDINATOR, 4000, "one endpoint for the whole fleet: registry, router, tool search, upstreams", true),
-    server("ai-integration", 4001, "language models: chat, code generation, review", false),
+    server("ai-integration", 4001, "language models: chat, code generation, review", true),
     server(
         "blockchain-integration",
         4002,

@@ -14,6 +14,25 @@ use crate::reply::Reply;
 use crate::tool::Tool;
 use crate::wire;
 
+/// A tool as a model may be offered it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offered {
+    /// Its name in the aggregate.
+    pub name: String,
+    /// The server that has it.
+    pub server: String,
+    /// Its name there.
+    pub tool: String,
+    /// What it is for.
+    pub about: String,
+    /// The JSON Schema of what it takes.
+    pub takes: Value,
+    /// Whether it may change anything. Of third parties' servers nothing is believed but what the fleet's own rules make of them.
+    pub changes: bool,
+    /// Whether a second call is the same as one.
+    pub repeatable: bool,
+}
+
 /// Reaches any tool of the fleet. Implemented by the gateway; in tests by one [`Service`](crate::Service).
 #[async_trait]
 pub trait Router: Send + Sync {
@@ -22,6 +41,16 @@ pub trait Router: Send + Sync {
 
     /// The JSON Schema of what a tool takes, if there is such a tool now; `None` where that cannot be told.
     fn takes(&self, _server: &str, _tool: &str) -> Option<Option<Value>> {
+        None
+    }
+
+    /// The tools that `caller` may use now and whose names in the aggregate match one of `patterns`, in the order of lists.
+    fn offered(&self, _caller: &Caller, _patterns: &[String]) -> Vec<Offered> {
+        Vec::new()
+    }
+
+    /// The patterns of the toolset of this name.
+    fn toolset(&self, _name: &str) -> Option<Vec<String>> {
         None
     }
 

@@ -3,6 +3,7 @@
 //! To add one: write `src/<name>.rs`, then add its `mod` line and its line in the table below. Configuration, start-up, documentation,
 //! metrics and the catalog's "built" mark follow from the table (a test holds the catalog to it).
 
+pub mod ai_integration;
 pub mod blockchain_integration;
 pub mod coordination;
 pub mod data_providers;
@@ -37,6 +38,7 @@ use async_trait::async_trait;
 use kernel::chain::{Data, Relay, Sender, Signer, Verdict};
 use kernel::foundry::{Foundry, NoFoundry};
 use kernel::jail::{Jail, NoJail};
+use kernel::models::{Models, NoModels};
 use kernel::vault::{NoVault, Vault};
 use kernel::{Fault, Ports};
 use market::feed::{Pools, Unfollowed};
@@ -103,6 +105,8 @@ pub struct MarketPorts {
     pub programs: quality::Programs,
     /// All that the fleet keeps, in files of its own.
     pub vault: Arc<dyn Vault>,
+    /// Language models.
+    pub models: Arc<dyn Models>,
 }
 
 /// What sending takes.
@@ -164,6 +168,7 @@ impl MarketPorts {
             projects: None,
             programs: quality::Programs::default(),
             vault: Arc::new(NoVault::default()),
+            models: NoModels::port(),
         }
     }
 }
@@ -208,6 +213,7 @@ macro_rules! servers {
 }
 
 servers! {
+    ai_integration: AiIntegration,
     blockchain_integration: BlockchainIntegration,
     coordination: Coordination,
     data_providers: DataProviders,

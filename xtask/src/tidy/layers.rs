@@ -35,7 +35,7 @@ const PLACES: [(&str, Place); 14] = [
 ];
 
 /// Foreign packages and the crates that may name them; a `*` at the end stands for any ending. The first that matches decides.
-const FENCES: [(&str, &[&str]); 14] = [
+const FENCES: [(&str, &[&str]); 13] = [
     ("alloy-primitives", &["benches", "evm", "kernel", "market"]),
     ("alloy*", &["evm"]),
     // The market tests its pools against the contracts' bytecode.
@@ -48,7 +48,6 @@ const FENCES: [(&str, &[&str]); 14] = [
     ("maud", &["web"]),
     // Its tests have a server that speaks it.
     ("tokio-websockets", &["agents", "flotilla"]),
-    ("genai", &["llm"]),
     ("clap*", &["flotilla", "xtask"]),
     ("indicatif", &["flotilla", "xtask"]),
     ("toml", &["flotilla"]),

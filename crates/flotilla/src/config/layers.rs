@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use gateway::upstream::Secrets as _;
 use kernel::limits::nearest;
-use kernel::{Fault, Result, Secret};
+use kernel::{Code, Fault, Result, Secret};
 use mcp::typed::{self, Misfit};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::Config;
+use super::{Config, References};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,26 @@ impl Loaded {
     /// What agents are given that stands in no file of ours.
     pub fn of_agents(&self) -> agents::Secrets {
         agents::Secrets { discord_token: self.secrets.get(DISCORD_TOKEN).cloned() }
+    }
+
+    /// The keys of those who serve language models, by their names in the configuration: as far as they are there.
+    ///
+    /// # Errors
+    /// When one is named that cannot be read.
+    pub fn model_keys(&self) -> Result<BTreeMap<String, Secret>> {
+        let mut keys = BTreeMap::new();
+        for (name, provider) in &self.config.models.providers {
+            let Some(reference) = &provider.key else { continue };
+            let known = reference.strip_prefix("env:").and_then(|variable| self.secrets.get(variable));
+            match known.cloned().map_or_else(|| References.resolve(reference), Ok) {
+                Ok(key) if !key.expose().is_empty() => drop(keys.insert(name.clone(), key)),
+                // It is said when a model of theirs is asked for.
+                Ok(_) => {}
+                Err(fault) if fault.code == Code::NotConfigured => {}
+                Err(fault) => return Err(fault.context(format!("models.providers.{name}.key"))),
+            }
+        }
+        Ok(keys)
     }
 
     /// Where the fleet's etcd is, if it has one.
@@ -111,7 +132,7 @@ const MOVED: [(&str, &str); 3] = [
 ];
 
 /// Variables that hold secrets: from the environment, `.env` or a file (`NAME_FILE`), never from `flotilla.toml`.
-const SECRETS: [&str; 13] = [
+const SECRETS: [&str; 15] = [
     DATABASE_URL,
     DATABASE_PASSWORD,
     REDIS_URL,
@@ -125,6 +146,8 @@ const SECRETS: [&str; 13] = [
     RELAY_URL,
     RELAY_KEY,
     DISCORD_TOKEN,
+    ANTHROPIC_KEY,
+    OPENAI_KEY,
 ];
 
 /// Where the fleet's PostgreSQL is; without one it keeps its things in the data folder.
@@ -153,6 +176,10 @@ pub const RELAY_URL: &str = "RELAY_URL";
 pub const RELAY_KEY: &str = "RELAY_PRIVATE_KEY";
 /// The Discord bot's token.
 const DISCORD_TOKEN: &str = "DISCORD_BOT_TOKEN";
+/// Anthropic's key.
+const ANTHROPIC_KEY: &str = "ANTHROPIC_API_KEY";
+/// OpenAI's key.
+const OPENAI_KEY: &str = "OPENAI_API_KEY";
 
 /// Any key: `FLOTILLA_HTTP__BIND` sets `http.bind`.
 const PREFIX: &str = "FLOTILLA_";

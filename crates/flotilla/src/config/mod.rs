@@ -48,6 +48,8 @@ pub struct Config {
     pub wallet: WalletConfig,
     /// What all that trades, values and counts agrees on.
     pub market: servers::MarketConfig,
+    /// Language models and who serves them.
+    pub models: llm::Config,
     /// The fleet's own log lines.
     pub logs: LogsConfig,
     /// Traces and logs that leave.
@@ -254,6 +256,7 @@ impl Config {
     /// What no single table can check.
     pub fn check(&self) -> Result<(), Fault> {
         self.market.check()?;
+        self.models.check()?;
         self.rabbitmq.check()?;
         if self.auth.anonymous_role.is_some() && !self.http.bind.is_loopback() {
             return Err(Fault::invalid(format!("auth.anonymous_role is set while http.bind is {}", self.http.bind))

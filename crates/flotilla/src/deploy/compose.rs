@@ -45,6 +45,9 @@ const BESIDE: usize = 7;
 const BOT: &str = "agent:discord";
 const BOT_CONTAINER: &str = "discord-bot";
 
+/// The server that speaks to those who serve language models.
+const MODELS: &str = "ai-integration";
+
 /// A service of the fleet in a container of this name.
 fn container(host: &str, service: &'static Service) -> String {
     let (role, port) = (service.role(), service.port);
@@ -76,6 +79,11 @@ fn container(host: &str, service: &'static Service) -> String {
             text.push_str(&format!("      DISCORD_{channel}_CHANNEL_ID: ${{DISCORD_{channel}_CHANNEL_ID:-}}\n"));
         }
         text.push_str("    secrets: [database_url, redis_url, rabbitmq_url, ethereum_rpc_url, discord_bot_token]\n");
+    }
+    // Likewise the keys of language models.
+    if role == MODELS {
+        text.push_str("      ANTHROPIC_API_KEY_FILE: /run/secrets/anthropic_api_key\n      OPENAI_API_KEY_FILE: /run/secrets/openai_api_key\n");
+        text.push_str("    secrets: [database_url, redis_url, rabbitmq_url, ethereum_rpc_url, anthropic_api_key, openai_api_key]\n");
     }
     text.push_str(&format!("    healthcheck: {{<<: *healthcheck, test: [CMD, /flotilla, health, \"{port}\"]}}\n"));
     text.push_str(if coordinator {
@@ -378,6 +386,8 @@ secrets:
   ethereum_rpc_url: {file: ../secrets/ethereum_rpc_url}
   wallet_private_key: {file: ../secrets/wallet_private_key}
   discord_bot_token: {file: ../secrets/discord_bot_token}
+  anthropic_api_key: {file: ../secrets/anthropic_api_key}
+  openai_api_key: {file: ../secrets/openai_api_key}
   tls_certificate: {file: ../secrets/tls_certificate}
   tls_key: {file: ../secrets/tls_key}
 ";

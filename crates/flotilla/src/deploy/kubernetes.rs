@@ -165,6 +165,12 @@ fn environment(service: &Service) -> Value {
         let token = json!({ "secretKeyRef": { "name": "flotilla-discord", "key": "token", "optional": true } });
         all.push(json!({ "name": "DISCORD_BOT_TOKEN", "valueFrom": token }));
     }
+    if service.role() == "ai-integration" {
+        for (name, key) in [("ANTHROPIC_API_KEY", "anthropic"), ("OPENAI_API_KEY", "openai")] {
+            let key = json!({ "secretKeyRef": { "name": "flotilla-models", "key": key, "optional": true } });
+            all.push(json!({ "name": name, "valueFrom": key }));
+        }
+    }
     all.into()
 }
 

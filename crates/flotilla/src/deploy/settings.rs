@@ -53,7 +53,7 @@ const VARIABLES: &[Variable] = &[
         None,
     ),
     Variable("FLOTILLA_PUBLISH", "The address of this machine on which ports are published.", Text("127.0.0.1"), None),
-    Variable("OPENAI_API_KEY", "Language models.", Nobody, Some("ai-integration")),
+    Variable("OPENAI_API_KEY", "Language models: docs/models.md.", Nobody, Some("ai-integration")),
     Variable("ANTHROPIC_API_KEY", "", Nobody, Some("ai-integration")),
     Variable(
         "DISCORD_BOT_TOKEN",
@@ -172,6 +172,8 @@ impl Settings {
             ("ethereum_rpc_url", self.get("ETHEREUM_RPC_URL").to_owned()),
             ("wallet_private_key", String::new()),
             ("discord_bot_token", self.get("DISCORD_BOT_TOKEN").to_owned()),
+            ("anthropic_api_key", self.get("ANTHROPIC_API_KEY").to_owned()),
+            ("openai_api_key", self.get("OPENAI_API_KEY").to_owned()),
         ]
     }
 }

@@ -5,6 +5,7 @@ mod contained;
 mod coordinator;
 mod documentation;
 mod parts;
+mod programs;
 mod screen;
 mod supervisor;
 mod unit;
@@ -297,10 +298,12 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
     let (config, shared, gateway) = (config.servers.clone(), parts.shared.clone(), Arc::clone(gateway));
     let (pools, wallet) = (Arc::clone(&parts.pools), parts.wallet.clone());
     let (vault, programs) = (Arc::clone(&parts.vault), parts.programs.clone());
+    let models = Arc::clone(&parts.models);
     Arc::new(move |ports| {
         let (config, shared, gateway) = (config.clone(), shared.clone(), Arc::clone(&gateway));
         let (pools, wallet, market) = (Arc::clone(&pools), wallet.clone(), market.clone());
         let (recordings, vault) = (Some(recordings.clone()), Arc::clone(&vault));
+        let models = Arc::clone(&models);
         let (projects, foundry) = (Some(projects.clone()), Arc::clone(&foundry));
         let programs = programs.clone();
         Box::pin(async move {
@@ -323,6 +326,7 @@ fn server_factory(parts: &Parts, config: &Config, gateway: &Arc<Gateway>, spec: 
                     projects,
                     programs,
                     vault,
+                    models,
                 };
                 servers::build(spec.name, &ports, &config, shared)?
             };

@@ -17,6 +17,7 @@ use kernel::foundry::Foundry;
 use kernel::keys::Keys;
 use kernel::logs::{LogSink, Logs};
 use kernel::metrics::Metrics;
+use kernel::models::Models;
 use kernel::offers::Offers;
 use kernel::ports::Backends;
 use kernel::prices::Prices;
@@ -68,6 +69,8 @@ pub struct Parts {
     pub foundry: Arc<dyn Foundry>,
     /// What analyses projects.
     pub programs: Programs,
+    /// Language models.
+    pub models: Arc<dyn Models>,
     /// What agents are given that stands in no file.
     pub of_agents: agents::Secrets,
     /// Phases, sealer, version.
@@ -154,13 +157,14 @@ impl Parts {
         let mut door = door(config, &auth, sealer, &doors, clock);
         let past = past(&ports, &mut door, &storage);
         Ok(Self {
+            models: llm::open(&config.models, &loaded.model_keys()?, &ports.clock, &tasks)?,
             vault: vault(loaded, &data, ports.clock.clone()),
             agents: ports.tasks.child(),
             ports,
             pools: chain.pools,
             wallet,
             foundry: Arc::new(evm::Toolset::new(&places(loaded, &data), &tasks)),
-            programs: programs(&loaded.config.fleet.tools_dir),
+            programs: super::programs::found(&loaded.config.fleet.tools_dir),
             of_agents: loaded.of_agents(),
             shared,
             door: Arc::new(Door::new(door)),
@@ -396,21 +400,6 @@ fn places(loaded: &Loaded, data: &DataDir) -> evm::Places {
         endpoints: urls.map(|urls| evm::Places::endpoints_in(urls.expose())).unwrap_or_default(),
         tools: loaded.config.fleet.tools_dir.clone(),
         data: data.path().to_owned(),
-    }
-}
-
-/// Where programs that analyse projects are: those that were fetched, and the Rust of who runs the fleet.
-fn programs(tools: &std::path::Path) -> Programs {
-    let home = variable("HOME");
-    let of_home = |name: &str, folder: &str| {
-        let named = variable(name).map(std::path::PathBuf::from);
-        named.or_else(|| home.as_ref().map(|home| std::path::Path::new(home).join(folder)))
-    };
-    let real = |folder: std::path::PathBuf| folder.canonicalize().ok();
-    Programs {
-        analysis: real(tools.join("analysis")),
-        rustup: of_home("RUSTUP_HOME", ".rustup").and_then(real),
-        registry: of_home("CARGO_HOME", ".cargo").and_then(|folder| real(folder.join("registry"))),
     }
 }
 

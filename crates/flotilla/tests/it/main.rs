@@ -24,6 +24,7 @@ mod foundry;
 mod generated;
 mod harness;
 mod keys;
+mod models;
 mod opportunities;
 mod postgres;
 mod python;

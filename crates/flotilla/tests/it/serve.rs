@@ -21,6 +21,7 @@ const REST: [&str; 17] = [
     "serve",
     "monitoring",
     "legacy",
+    "ai-integration",
     "blockchain-integration",
     "data-providers",
     "dex-services",

@@ -36,6 +36,7 @@ pub use ids::{UuidRequest, UuidResponse, UuidVersion};
 pub use jq::{Exact, QueryJsonRequest, QueryJsonResponse};
 pub use schemas::{SchemaError, ValidateJsonSchemaRequest, ValidateJsonSchemaResponse};
 pub use tables::{CsvToJsonRequest, CsvToJsonResponse, JsonToCsvRequest, JsonToCsvResponse};
+pub(crate) use text::compare;
 pub use text::{DiffRequest, DiffResponse, RegexMatch, RegexOperation, RegexRequest, RegexResponse};
 pub use time::{Distance, TimestampRequest, TimestampResponse, UnixUnit};
 pub use units::{ConvertUnitsRequest, ConvertUnitsResponse, Unit};

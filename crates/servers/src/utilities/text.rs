@@ -154,7 +154,8 @@ impl Utilities {
     }
 }
 
-fn compare(request: &DiffRequest) -> Result<DiffResponse, Fault> {
+/// Two texts, compared.
+pub(crate) fn compare(request: &DiffRequest) -> Result<DiffResponse, Fault> {
     let DiffRequest { before, after, context, before_name, after_name } = request;
     check_size("before", before, TEXT_MAX)?;
     check_size("after", after, TEXT_MAX)?;

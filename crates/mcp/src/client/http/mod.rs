@@ -21,6 +21,7 @@ pub mod guard;
 mod legacy;
 mod listen;
 mod modern;
+mod plain;
 mod pool;
 mod probe;
 mod sse2024;
@@ -29,6 +30,7 @@ mod standing;
 pub use fleet::FleetHost;
 pub use legacy::LegacyLink;
 pub use modern::ModernLink;
+pub use plain::{Begun, Plain};
 pub use pool::tls_config;
 
 use pool::{Exchange, Pool};
