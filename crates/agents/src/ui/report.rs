@@ -205,7 +205,9 @@ async fn incidents(hands: &Hands, hours: u32) -> Vec<Section> {
             Body::Table(Table::of(&["state", "what failed", "began", "took", "cause"], rows, "Nothing failed."))
         }),
         Section::told("alerts", "Alerts", &alerts, |all| {
-            let rows = items(&all["alerts"]).filter(|row| lately(row, &["since_ms", "resolved_ms"])).map(of_alert);
+            // What was announced is no trouble.
+            let troubles = items(&all["alerts"]).filter(|row| row["rule"] != "notice");
+            let rows = troubles.filter(|row| lately(row, &["since_ms", "resolved_ms"])).map(of_alert);
             Body::Table(Table::of(&["state", "severity", "rule", "since", "summary"], rows, "Nothing fired."))
         }),
     ]

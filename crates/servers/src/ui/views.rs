@@ -124,7 +124,8 @@ async fn overview(look: &Look) -> Vec<Section> {
     }
     for (list, kind, answer) in [("alerts", "alert", &alerts), ("incidents", "incident", &incidents)] {
         let rows = answer.as_ref().map(|answer| &answer[list]).unwrap_or(&Value::Null);
-        for row in items(rows) {
+        // What was announced is no trouble.
+        for row in items(rows).filter(|row| row["rule"] != "notice") {
             let (state, name, why) = match kind {
                 "alert" => (&row["state"], &row["rule"], &row["summary"]),
                 _ => (&json!("open"), &row["subject"], &row["cause"]),
