@@ -30,7 +30,18 @@ fn the_read_only_pages_need_no_key_on_this_machine() {
     let agents: Vec<&Value> = agents.as_array().unwrap().iter().map(|row| &row["name"]).collect();
     assert_eq!(
         agents,
-        ["master-coordinator", "code-analysis", "test", "execution", "monitoring", "risk", "recovery", "discord"],
+        [
+            "master-coordinator",
+            "code-analysis",
+            "build",
+            "test",
+            "execution",
+            "monitoring",
+            "risk",
+            "recovery",
+            "ui",
+            "discord"
+        ],
         "what is not built does not appear"
     );
     let index = fleet.get("/");
@@ -164,12 +175,12 @@ fn a_task_goes_to_an_agent_that_is_known_and_does_it() {
         (
             "somebodi",
             r#"{"task_type":"look"}"#,
-            "404 no agent `somebodi`: did you mean `somebody`? there are code-analysis, discord, execution, master-coordinator, monitoring, recovery, risk, somebody, test",
+            "404 no agent `somebodi`: did you mean `somebody`? there are build, code-analysis, discord, execution, master-coordinator, monitoring, recovery, risk, somebody, test, ui",
         ),
         (
             "nobody-at-all-here",
             r#"{"task_type":"look"}"#,
-            "404 no agent `nobody-at-all-here`: one of code-analysis, discord, execution, master-coordinator, monitoring, recovery, risk, somebody, test",
+            "404 no agent `nobody-at-all-here`: one of build, code-analysis, discord, execution, master-coordinator, monitoring, recovery, risk, somebody, test, ui",
         ),
         (
             "somebody",

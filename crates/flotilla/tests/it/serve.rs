@@ -17,7 +17,7 @@ struct Several {
 /// Every built server, split over the processes.
 const COORDINATOR: [&str; 4] = ["serve", "master-coordinator", "utilities", "--no-sandbox"];
 const CORE: [&str; 4] = ["serve", "coordination", "logging", "--no-sandbox"];
-const REST: [&str; 17] = [
+const REST: [&str; 19] = [
     "serve",
     "monitoring",
     "legacy",
@@ -35,6 +35,7 @@ const REST: [&str; 17] = [
     "risk-management",
     "scripts",
     "task-management",
+    "ui",
     "--no-sandbox",
 ];
 

@@ -52,7 +52,7 @@ fn modes_start_what_they_say() {
     check(
         "full",
         expect![
-            "blockchain-integration coordination data-providers dex-services execution foundry-integration legacy logging market-analysis master-coordinator monitoring orchestration production quality recovery risk-management scripts task-management utilities"
+            "ai-integration blockchain-integration coordination data-providers dex-services execution foundry-integration legacy logging market-analysis master-coordinator monitoring orchestration production quality recovery risk-management scripts task-management ui utilities"
         ],
     );
     check("minimal", expect!["coordination logging master-coordinator monitoring utilities"]);
@@ -80,6 +80,7 @@ fn services_take_the_ports_of_the_catalog() {
         })
         .collect();
     expect![[r#"
+        4001 ai-integration
         4002 blockchain-integration
         4003 coordination
         4004 data-providers
@@ -98,6 +99,7 @@ fn services_take_the_ports_of_the_catalog() {
         4014 risk-management
         4019 scripts
         4015 task-management
+        4016 ui
         4017 utilities"#]]
     .assert_eq(&ports.join("\n"));
     assert!(process.screen["dashboard"].as_str().unwrap().ends_with(":8080"), "{}", process.screen);
