@@ -125,7 +125,7 @@ mod tests {
             assert_eq!((found.good, found.bad), (first - 1, first));
             assert!(found.tested <= 9, "{found:?}");
         }
-        let broken = found(10, 32, |at| (at < 3 || at > 6).then_some(at < 5)).await.unwrap();
+        let broken = found(10, 32, |at| (!(3..=6).contains(&at)).then_some(at < 5)).await.unwrap();
         assert_eq!((broken.good, broken.bad), (2, 7), "3 to 6 cannot be tested");
         assert_eq!(found(100, 3, |at| Some(at < 70)).await.unwrap(), Found { good: 50, bad: 100, tested: 3 });
         assert!(found(3, 9, |_| Some(true)).await.unwrap_err().contains("does not fail"));

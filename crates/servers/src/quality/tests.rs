@@ -263,6 +263,11 @@ async fn what_is_no_project_of_ours_is_refused() {
     ] {
         place.refused("secrets_scan", json!({ "path": path }), said).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_wrongly_is_refused_with_what_would_be_right() {
+    let place = bare("seeded");
     for (tool, arguments, said) in [
         (
             "changes",
@@ -308,6 +313,10 @@ async fn what_is_no_project_of_ours_is_refused() {
     }
     let shown = place.bench.shown(&viewer("eve"), "analyze", json!({ "path": "seeded" })).await;
     assert!(shown.starts_with("permission_denied"), "{shown}");
+}
+
+#[test]
+fn what_is_configured_wrongly_is_refused() {
     for (config, said) in [
         (Config { roots: vec!["here".into()], ..Config::default() }, "servers.quality.roots has `here`"),
         (Config { advisories_url: "osv".into(), ..Config::default() }, "neither http nor https"),
