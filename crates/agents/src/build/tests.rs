@@ -24,7 +24,7 @@ fn papers_say_what_was_built_of_what() {
         bundle: None,
         kept_in: None,
     };
-    let order = Order { project: "/work/hello".into(), kind: Kind::Auto, ..Order::default() };
+    let order = Order { project: "apps/hello".into(), kind: Kind::Auto, ..Order::default() };
     let papers = Papers::of(&order, &outcome, "task_7", (1_794_729_600_000, 1_794_729_660_000));
     let statement = &papers.provenance;
     assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");

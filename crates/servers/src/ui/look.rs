@@ -39,7 +39,7 @@ impl Look {
 
     /// What a tool that only reads answers.
     pub(super) async fn read(&self, server: &str, tool: &str, arguments: Value) -> Answer {
-        let ctx = Ctx::internal(self.caller.clone(), self.trace.clone());
+        let ctx = Ctx::internal(self.caller.clone(), self.trace);
         let call = async {
             let reply = self.router.call(server, tool, mcp::wire::raw(&arguments), ctx).await?;
             let content = structured(&reply)?;
