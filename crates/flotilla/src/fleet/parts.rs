@@ -151,8 +151,7 @@ impl Parts {
             backends: Backends::new(&database.about, &"SQLite".into()).beside(beside.outside.iter().cloned()),
         };
         let phases = Phases::new(clock.clone(), metrics, Arc::new(recorder.clone()), config.limits.clone());
-        let phases = beside.limit(with_spans(phases, exporter));
-        let shared = shared(phases, &sealer, &ports);
+        let shared = shared(beside.limit(with_spans(phases, exporter)), &sealer, &ports);
         let auth = authenticate(config, keys, sealer.clone())?;
         let mut door = door(config, &auth, sealer, &doors, clock);
         let past = past(&ports, &mut door, &storage);

@@ -60,7 +60,7 @@ const PAGES: [(&str, &str); 14] = [
     ("/ui/workflows", "workflows"),
     ("/ui/trading", "trading"),
     ("/ui/topology", "topology"),
-    ("/ui/market?all=1", "market"),
+    ("/ui/market", "market"),
     ("/ui/logs", "logs"),
     ("/ui/traces", "traces"),
     ("/ui/playground/utilities__hash", "playground"),

@@ -21,9 +21,11 @@ const SCANNED: usize = 100;
 /// Opportunities that are shown.
 const SHOWN: usize = 25;
 /// Sightings that ages are told from.
-const SEEN: usize = 200;
+const SEEN: usize = 100;
 /// Over what the funnel's last steps are counted.
 const LATELY: &str = "1h";
+/// How far back submissions are looked at one by one: every two seconds, while the page is open.
+const RECENT: &str = "10m";
 
 /// The page. `?funding=` narrows to a funding asset, `?all=1` shows what costs more than it gains, too.
 pub async fn page(look: &Look) -> Page {
@@ -34,7 +36,7 @@ pub async fn page(look: &Look) -> Page {
     let (scan, seen, history, submits) = tokio::join!(
         look.read(MARKET, "scan_opportunities", json!({ "funding": funding, "min_net": "0", "limit": SCANNED })),
         look.read(MARKET, "opportunity_history", json!({ "limit": SEEN })),
-        look.read(EXECUTION, "history", json!({ "since": format!("-{LATELY}"), "limit": 200 })),
+        look.read(EXECUTION, "history", json!({ "since": format!("-{RECENT}"), "limit": 100 })),
         look.read("monitoring", "query_metrics", json!({ "query": submits })),
     );
     let ages = ages(seen.as_ref().unwrap_or(&Value::Null));
@@ -42,7 +44,7 @@ pub async fn page(look: &Look) -> Page {
         .still("filter", filter(&query))
         .live("funnel", html! { h2 { "From a difference in price to a trade" } (shown(&scan, |scan| funnel(scan, &submits, &history))) })
         .live("opportunities", html! { h2 { "Opportunities" } (shown(&scan, |scan| opportunities(scan, &ages, all))) })
-        .live("rejected", html! { h2 { "Why submissions of the last hour came to nothing" } (shown(&history, refusals)) })
+        .live("rejected", html! { h2 { "Why submissions of the last ten minutes came to nothing" } (shown(&history, refusals)) })
 }
 
 fn filter(query: &Query) -> Markup {
@@ -138,7 +140,7 @@ fn funnel(scan: &Value, submits: &Result<Value, Fault>, history: &Result<Value, 
     }
     if let Ok(history) = history {
         let filled = items(&history["submissions"]).filter(|one| one["trade"]["outcome"] == "filled").count() as u64;
-        steps.push(("filled in the last hour", filled, String::new()));
+        steps.push(("filled in the last ten minutes", filled, String::new()));
     }
     html! {
         p.dim { "At block " b { (text(&scan["block"])) } ", base fee " (text(&scan["costs"]["base_fee_per_gas_wei"])) " wei per gas. The first five steps are of that block." }
