@@ -160,7 +160,7 @@ impl AiIntegration {
         }
         // A question to the user ends this call where the client's revision wants that; the answer comes with the run it was asked in.
         if let Some(id) = ctx.answers.state["run"].as_str() {
-            return self.go_on(&id.to_owned(), &ctx).await;
+            return self.go_on(id, &ctx).await;
         }
         let wish = self.wish(&request)?;
         if let Some(tools) = request.tools.clone() {
