@@ -133,7 +133,6 @@ impl Parts {
         let workers = workers(&database, &registry, &clock);
         let supervisor = Supervisor::new(registry, Arc::clone(&database.bus), clock.clone(), process.clone());
         let (chain, wallet) = chain(loaded, &data, &database, &clock, &metrics, &tasks)?;
-        let prices = prices(config, &database, &clock, &chain.chain)?;
         let ports = Ports {
             clock: clock.clone(),
             tasks: tasks.clone(),
@@ -145,17 +144,17 @@ impl Parts {
             logs,
             audit: Arc::clone(&database.audit),
             fleet: fleet(config, &supervisor, &clock, &tasks)?,
+            prices: prices(config, &database, &clock, &chain.chain)?,
             chain: chain.chain,
             abi: Arc::new(evm::Encodings),
-            prices,
             backends: Backends::new(&database.about, &"SQLite".into()).beside(beside.outside.iter().cloned()),
         };
         let phases = Phases::new(clock.clone(), metrics, Arc::new(recorder.clone()), config.limits.clone());
         let shared = shared(beside.limit(with_spans(phases, exporter)), &sealer, &ports);
         let auth = authenticate(config, keys, sealer.clone())?;
         let mut door = door(config, &auth, sealer, &doors, clock);
-        let past = past(&ports, &mut door, &storage);
         Ok(Self {
+            past: past(&ports, &mut door, &storage),
             models: llm::open(&config.models, &loaded.model_keys()?, &ports.clock, &tasks)?,
             vault: vault(loaded, &data, ports.clock.clone()),
             agents: ports.tasks.child(),
@@ -167,7 +166,6 @@ impl Parts {
             of_agents: loaded.of_agents(),
             shared,
             door: Arc::new(Door::new(door)),
-            past,
             guard: Guard { auth },
             data,
             supervisor,
