@@ -79,7 +79,7 @@ fn unwrapped<'a>(
             .map_err(|error| RpcError::invalid_params(format!("call_tool takes {{name, arguments}}: {error}")))?;
         let entry = table.get(&wrapped.name).ok_or_else(|| {
             let known = table.entries.iter().filter(|entry| ctx.caller.allows(entry.access));
-            unknown_tool(gateway, &wrapped.name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
+            unknown_tool(gateway, table, &wrapped.name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
         })?;
         if entry.is_call_tool() {
             return Err(RpcError::invalid_params("call_tool cannot call itself"));
@@ -92,9 +92,9 @@ fn unwrapped<'a>(
     })
 }
 
-/// No tool of this name, for this caller, in this view.
-pub(crate) fn unknown_tool(gateway: &Gateway, name: &str, known: &[&str]) -> RpcError {
-    if let Some(fault) = crate::names::split(name).and_then(|(service, _)| silent(gateway, &gateway.table(), service)) {
+/// No tool of this name, for this caller, in this view. `table` is the one that was looked in: by now its server may be there again.
+pub(crate) fn unknown_tool(gateway: &Gateway, table: &Table, name: &str, known: &[&str]) -> RpcError {
+    if let Some(fault) = crate::names::split(name).and_then(|(service, _)| silent(gateway, table, service)) {
         return fault.into();
     }
     let near = kernel::limits::nearest(name, known).map(|near| format!("; did you mean `{near}`?"));

@@ -115,7 +115,7 @@ impl View {
         let name = name.ok_or_else(|| RpcError::invalid_params("params.name is missing"))?;
         let entry = self.resolve(&table, name).ok_or_else(|| {
             let known = table.entries.iter().filter(|entry| self.shows(entry) && ctx.caller.allows(entry.access));
-            unknown_tool(&self.gateway, name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
+            unknown_tool(&self.gateway, &table, name, &known.map(|entry| entry.name.as_str()).collect::<Vec<_>>())
         })?;
         let reply = route::call(&self.gateway, &table, entry, request, ctx).await?;
         Ok(match &self.scope {

@@ -42,13 +42,29 @@ pub const SPANS_MAX: usize = 8_192;
 
 /// The newest spans of a process, for whoever asks how a call went. What the fleet looks at by itself over and over is not among them
 /// ([`crate::Caller::standing`]): it would push out what somebody did. Cloning shares them.
-#[derive(Debug, Clone, Default)]
-pub struct Spans(Arc<Mutex<VecDeque<Span>>>);
+#[derive(Clone, Default)]
+pub struct Spans {
+    newest: Arc<Mutex<VecDeque<Span>>>,
+    sink: Option<SpanSink>,
+}
 
 impl Spans {
+    /// Spans that `sink` gets too.
+    pub fn with_sink(sink: SpanSink) -> Self {
+        Self { sink: Some(sink), ..Self::default() }
+    }
+
+    /// Has the sink have a span, where there is one, and keeps nothing.
+    pub fn send(&self, span: impl FnOnce() -> Span) {
+        if let Some(sink) = &self.sink {
+            sink(span());
+        }
+    }
+
     /// Keeps a span, in place of the oldest when there is no room.
     pub fn keep(&self, span: Span) {
-        let mut kept = self.0.lock();
+        self.send(|| span.clone());
+        let mut kept = self.newest.lock();
         if kept.len() == SPANS_MAX {
             kept.pop_front();
         }
@@ -57,7 +73,7 @@ impl Spans {
 
     /// What is kept of a trace, in the order in which it ended.
     pub fn of(&self, trace_id: u128) -> Vec<Span> {
-        self.0.lock().iter().filter(|span| span.trace.trace_id == trace_id).cloned().collect()
+        self.newest.lock().iter().filter(|span| span.trace.trace_id == trace_id).cloned().collect()
     }
 }
 

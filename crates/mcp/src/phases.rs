@@ -93,7 +93,6 @@ struct Inner {
     metrics: Metrics,
     trail: Arc<dyn Trail>,
     config: LimitsConfig,
-    spans: Option<SpanSink>,
     kept: Spans,
     meters: Meters,
     under_way: Mutex<HashMap<String, u32>>,
@@ -121,7 +120,7 @@ impl Phases {
     pub fn new(clock: Clock, metrics: Metrics, trail: Arc<dyn Trail>, config: LimitsConfig) -> Self {
         let (meters, under_way) = (Meters::new(clock.clone(), None), Mutex::default());
         let kept = Spans::default();
-        Self { inner: Arc::new(Inner { clock, metrics, trail, config, spans: None, kept, meters, under_way }) }
+        Self { inner: Arc::new(Inner { clock, metrics, trail, config, kept, meters, under_way }) }
     }
 
     /// Has calls metered together with the processes that share these buckets. To be said before the phases are shared.
@@ -134,11 +133,11 @@ impl Phases {
         self
     }
 
-    /// Has every call's span sent to `spans`. To be said before the phases are shared.
+    /// Has every span sent to `spans`. To be said before the phases are shared.
     #[must_use]
     pub fn with_spans(mut self, spans: SpanSink) -> Self {
         match Arc::get_mut(&mut self.inner) {
-            Some(inner) => inner.spans = Some(spans),
+            Some(inner) => inner.kept = Spans::with_sink(spans),
             None => tracing::error!("spans were asked for too late; none are sent"),
         }
         self
@@ -265,11 +264,9 @@ impl Phases {
             let (server, tool, outcome) = (spec.server.to_owned(), spec.tool.to_owned(), outcome.to_owned());
             Span { trace: ctx.trace, server, tool, outcome, start_ms, took }
         };
-        if let Some(spans) = &inner.spans {
-            spans(span());
-        }
         // See `Caller::standing`: what the fleet looks at by itself, all the time, would bury what anybody did.
         if ctx.caller.standing && spec.access == Access::Read && outcome == "ok" {
+            inner.kept.send(span);
             return;
         }
         inner.kept.keep(span());

@@ -90,7 +90,8 @@ fn alerts_fire_by_the_agents_work_which_is_kept_and_recorded() {
         runs["runs"].as_array().unwrap().iter().find(|run| run["outcome"].as_str().unwrap().contains("it is so"));
     let fired = fired.unwrap_or_else(|| panic!("{runs}"));
     assert_eq!((&fired["standing"], &fired["calls"][1]["tool"]), (&json!("done"), &json!("settle_alerts")), "{fired}");
-    let refused = fleet.mcp("/mcp").call("master-coordinator__agent_runs", json!({ "agent": "nobody-at-all" })).unwrap_err();
+    let refused =
+        fleet.mcp("/mcp").call("master-coordinator__agent_runs", json!({ "agent": "nobody-at-all" })).unwrap_err();
     assert!(
         refused.contains(
             "one of master-coordinator, code-analysis, build, test, execution, monitoring, risk, recovery, ui, discord"

@@ -30,18 +30,20 @@ fn traces_and_logs_reach_a_receiver() {
     let receiver = Receiver::start();
     let fleet = Fleet::start(&["--no-sandbox"], &format!("[telemetry]\notlp_endpoint = \"{}\"", receiver.url));
     call(&fleet.mcp("/mcp"));
-    let (mut span, mut line) = (None, None);
-    while span.is_none() || line.is_none() {
+    let (mut seen, mut line) = (Vec::new(), None);
+    while seen.len() < 2 || line.is_none() {
         let (path, body) = receiver.wait_for("an export", |path, body| Some((path.to_owned(), body.clone())));
         match path.as_str() {
-            "/v1/traces" => span = span.or(spans(&body).pop()),
+            "/v1/traces" => seen.extend(spans(&body)),
             "/v1/logs" => line = line.or(body.pointer("/resourceLogs/0/scopeLogs/0/logRecords/0").cloned()),
             other => panic!("an export to {other}"),
         }
     }
-    let span = span.unwrap();
-    assert_eq!(span["parentSpanId"], "00f067aa0ba902b7", "{span}");
-    assert!(span["name"].as_str().unwrap().contains("keccak256"), "{span}");
+    // The client's call, its way through the gateway, the tool's work: each under the one before.
+    let of = |name: &str| seen.iter().find(|span| span["name"].as_str().unwrap().starts_with(name)).unwrap();
+    let (way, tool) = (of("gateway."), of("utilities.keccak256"));
+    assert_eq!(way["parentSpanId"], "00f067aa0ba902b7", "{way}");
+    assert_eq!(tool["parentSpanId"], way["spanId"], "{tool}");
     assert!(line.unwrap()["body"]["stringValue"].is_string());
 }
 

@@ -158,7 +158,7 @@ impl McpServer for Quality {
 const RUN: Hints = Hints { idempotent: true, ..Hints::OPERATE.within(CALL_TIME).long() };
 
 tools! { Quality::NAME;
-    /// Analyses a project with every analyser that applies (forge lint, slither, solhint, clippy, ruff, eslint, semgrep, secrets): findings in SARIF with file, line, rule and severity, each once.
+    /// Static analysis of a project with every analyser that applies (forge lint, slither, solhint, clippy, ruff, eslint, semgrep, secrets): findings in SARIF with file, line, rule and severity, each once.
     ANALYZE = "analyze": fn(AnalyzeRequest) -> AnalyzeResponse, RUN;
     /// Looks for keys, tokens, passwords and recovery phrases in a project's files, and tells where they are without showing them.
     SECRETS_SCAN = "secrets_scan": fn(SecretsScanRequest) -> AnalyzeResponse, RUN;
@@ -174,7 +174,7 @@ tools! { Quality::NAME;
     COMPARE = "compare": fn(CompareRequest) -> CompareResponse, RUN;
     /// Tells what changed between two git revisions of a project: revisions in order, files with their changed lines, and the diff.
     CHANGES = "changes": fn(ChangesRequest) -> ChangesResponse, RUN;
-    /// Explains a rule: what it finds, why that matters, what to do, and what other analysers call it.
+    /// Explains what a lint rule means: what it finds, why that matters, what to do, and what other analysers call it.
     EXPLAIN_RULE = "explain_rule": fn(ExplainRuleRequest) -> ExplainRuleResponse, Hints::READ;
 }
 
