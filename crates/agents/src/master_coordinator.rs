@@ -2,8 +2,9 @@
 //! the decisions that tighten for the whole system.
 //!
 //! It plans from what people wrote down: the shipped playbooks and the workflows that are defined. A goal that fits none, or several as well, is refused
-//! with what there is. What it decides only ever stops or slows trading; going on is decided by people (`production.resume`).
+//! with what there is; where a model is configured for it, that chooses among the same, after looking with tools that change nothing. What it decides only ever stops or slows trading; going on is decided by people (`production.resume`).
 
+mod plan;
 #[cfg(test)]
 mod tests;
 
@@ -51,11 +52,18 @@ pub struct Config {
     pub watch_seconds: u32,
     /// How long a task may wait before it is told of, in seconds: 10 to 86,400.
     pub waiting_seconds: u32,
+    /// The model that chooses the workflow of a goal whose words fit none or several: `name` or `provider/name`. None is asked when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_model: Option<String>,
+    /// The tools that it may look with: names, `*` for any characters. What changes something is refused all the same.
+    pub plan_tools: Vec<String>,
+    /// How many tokens one choice may use: 1,000 to 1,000,000.
+    pub plan_tokens: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { watch_seconds: 30, waiting_seconds: 300 }
+        Self { watch_seconds: 30, waiting_seconds: 300, plan_model: None, plan_tools: Vec::new(), plan_tokens: 20_000 }
     }
 }
 
@@ -103,8 +111,11 @@ pub struct Goal {
 /// What `goal` gives.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Planned {
-    /// The words of the goal by which the workflow was found.
+    /// The words of the goal by which the workflow was found; none when a model chose it.
     pub found_by: Vec<String>,
+    /// Why a model chose it, in its words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen_because: Option<String>,
     /// Its run.
     pub run: orchestration::Run,
 }
@@ -146,8 +157,9 @@ impl Agent for MasterCoordinator {
 
     fn new(config: Config) -> Result<Self, Fault> {
         let bounds = [
-            ("watch_seconds", config.watch_seconds, 5, 3_600),
-            ("waiting_seconds", config.waiting_seconds, 10, 86_400),
+            ("watch_seconds", u64::from(config.watch_seconds), 5, 3_600),
+            ("waiting_seconds", config.waiting_seconds.into(), 10, 86_400),
+            ("plan_tokens", config.plan_tokens, 1_000, 1_000_000),
         ];
         match bounds.into_iter().find(|(_, value, min, max)| !(min..=max).contains(&value)) {
             None => Ok(Self { config }),
@@ -206,7 +218,14 @@ impl MasterCoordinator {
                 .hint(format!("at most {FOLLOW_SECONDS_MAX}")));
         }
         let known = known(&hands).await?;
-        let (chosen, found_by) = choose(&asked.goal, &known)?;
+        let (chosen, found_by, chosen_because) = match (choose(&asked.goal, &known), &self.config.plan_model) {
+            (Ok((chosen, found_by)), _) => (chosen, found_by, None),
+            (Err(refused), None) => return Err(refused),
+            (Err(refused), Some(model)) => {
+                let (chosen, why) = plan::by_model(&asked.goal, &known, (model, &self.config), &hands, refused).await?;
+                (chosen, Vec::new(), Some(why))
+            }
+        };
         if let Some(playbook) = &chosen.playbook {
             let define = DefineWorkflowRequest { definition: None, playbook: Some(playbook.clone()) };
             hands.call(DEFINE_WORKFLOW, &define).await?;
@@ -218,7 +237,7 @@ impl MasterCoordinator {
             0 => run,
             seconds => follow(&hands, run, Duration::from_secs(seconds)).await?,
         };
-        Ok(Planned { found_by, run })
+        Ok(Planned { found_by, chosen_because, run })
     }
 
     async fn assign(self: Arc<Self>, asked: Assign, hands: Hands) -> Result<Assigned, Fault> {

@@ -1,10 +1,13 @@
 //! What is chosen for a goal and for a task; and both on real servers.
 
 use async_trait::async_trait;
+use kernel::models::{Chosen, Embedded, Listener, Models, Provider, Said, Stop, Usage, Wish};
 use kernel::queue::{NewTask, Queue, State, Task};
 use kernel::{Caller, Role};
 use mcp::prelude::*;
 use serde_json::json;
+use servers::MarketPorts;
+use servers::ai_integration::AiIntegration;
 use std::time::Instant;
 
 use super::*;
@@ -158,4 +161,68 @@ async fn goals_become_runs_tasks_find_their_agent_and_trading_is_only_ever_tight
     let loosened = ended(&bench, "degrade", json!({ "reason": "back to less" })).await;
     assert_eq!(loosened.failure.unwrap().code, kernel::Code::PermissionDenied, "people resume");
     bench.stop().await;
+}
+
+/// A model that chooses this workflow, whatever the goal.
+struct Chooses(&'static str);
+
+#[async_trait]
+impl Models for Chooses {
+    fn ready(&self) -> bool {
+        true
+    }
+
+    fn chosen(&self, model: &str, _: bool) -> Result<Vec<Chosen>, Fault> {
+        Ok(vec![Chosen { provider: "p".into(), model: model.into(), price: None }])
+    }
+
+    async fn chat(&self, chosen: &Chosen, wish: &Wish, _: &dyn Listener) -> Result<Said, Fault> {
+        assert!(wish.schema.as_ref().unwrap().to_string().contains("playbooks/nightly-report"));
+        Ok(Said {
+            provider: chosen.provider.clone(),
+            model: chosen.model.clone(),
+            text: json!({ "workflow": self.0, "why": "it tells how the day was" }).to_string(),
+            calls: Vec::new(),
+            stop: Stop::End,
+            usage: Usage { input_tokens: Some(50), cached_tokens: 0, output_tokens: Some(9) },
+            broken: None,
+        })
+    }
+
+    async fn embed(&self, _: &Chosen, _: &[String]) -> Result<Embedded, Fault> {
+        Err(Fault::unsupported("it only chooses"))
+    }
+
+    async fn providers(&self, _: bool) -> Vec<Provider> {
+        Vec::new()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_chooses_among_what_there_is_where_words_do_not_and_nothing_else() {
+    for (choice, found) in [("playbooks/nightly-report", true), ("none", false), ("playbooks/of-its-own-making", false)]
+    {
+        let config = Config { plan_model: Some("m".into()), ..Config::default() };
+        let bench = Bench::new::<MasterCoordinator>(config, &["orchestration"]).await;
+        let ports =
+            MarketPorts { models: Arc::new(Chooses(choice)), ..MarketPorts::without_pools(bench.world.ports()) };
+        bench.serve_this(Arc::new(AiIntegration::new(&ports, Default::default()).unwrap()));
+        bench.start();
+        let ended = ended(&bench, "goal", json!({ "goal": "how was it today?" })).await;
+        match ended.result {
+            Some(planned) => {
+                assert!(found, "{planned}");
+                assert_eq!(
+                    (&planned["found_by"], &planned["chosen_because"]),
+                    (&json!([]), &json!("it tells how the day was"))
+                );
+                assert!(
+                    planned["run"]["workflow"].as_str().unwrap().starts_with("playbooks/nightly-report/"),
+                    "{planned}"
+                );
+            }
+            None => assert!(!found, "{:?}", ended.failure),
+        }
+        bench.stop().await;
+    }
 }
