@@ -48,7 +48,7 @@ async fn rules_that_make_no_sense_are_refused() {
         "invalid_argument: `No Name` cannot name a rule (lower-case letters, digits and `-`, at most 64 characters)"
     ]
     .assert_eq(&refused(with("name", "No Name".into())).await);
-    expect!["invalid_argument: `test` is the name of test alerts (another name)"]
+    expect!["invalid_argument: `test` is the name of alerts by hand (another name)"]
         .assert_eq(&refused(with("name", "test".into())).await);
     expect!["invalid_argument: not PromQL: unclosed left parenthesis (for example sum by (server) (rate(mcp_commands_total[5m])))"].assert_eq(&refused(with("expr", "sum by (".into())).await);
     expect!["unsupported: the built-in recorder does not compute the function `sin` (computed here: abs, absent, absent_over_time, avg_over_time, ceil, changes, clamp, clamp_max, clamp_min, count_over_time, delta, deriv, exp, floor, histogram_quantile, idelta, increase, irate, label_join, label_replace, last_over_time, ln, log10, log2, max_over_time, min_over_time, pi, predict_linear, present_over_time, quantile_over_time, rate, resets, round, scalar, sgn, sort, sort_desc, sqrt, stddev_over_time, stdvar_over_time, sum_over_time, time, timestamp, vector; a Prometheus set as prometheus_url computes everything)"].assert_eq(&refused(with("expr", "sin(up)".into())).await);

@@ -378,7 +378,7 @@ mod tests {
             assert!(drawn.contains(part), "{part} in {drawn}");
         }
         let shown = opportunities(&scan, &HashMap::new(), true).into_string();
-        assert!(!shown.contains("<script>") && !shown.contains("<b>\"") && shown.contains("860.00 bps"), "{shown}");
+        assert!(!shown.contains("<script>") && !shown.contains("<b>\"") && shown.contains("810.00 bps"), "{shown}");
     }
 
     #[test]
