@@ -183,7 +183,7 @@ mod tests {
             spans.keep(Span::ended(Trace::root(), ("a", "b"), "ok", &clock, Instant::now()));
         }
         assert!(spans.of(call.trace_id).is_empty());
-        assert_eq!(spans.0.lock().len(), SPANS_MAX);
+        assert_eq!(spans.newest.lock().len(), SPANS_MAX);
     }
 
     #[test]
